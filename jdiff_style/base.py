@@ -1,0 +1,129 @@
+"""Loading a base model: any Stable Diffusion in diffusers layout from a local folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from jdiff_style.errors import UserError
+
+COMPONENTS = {
+    "tokenizer": ("tokenizer_config.json", ()),
+    "text_encoder": ("config.json", ("model", "pytorch_model")),
+    "vae": ("config.json", ("diffusion_pytorch_model",)),
+    "unet": ("config.json", ("diffusion_pytorch_model",)),
+    "scheduler": ("scheduler_config.json", ()),
+}
+TINY_FOLDER = "tiny-base"
+
+
+@dataclass
+class Base:
+    """The parts of a base model. `noise_scheduler` defines the training noise, `alphas_cumprod` float32 of shape (T,).
+    """
+
+    path: Path
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    noise_scheduler: DDPMScheduler
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """A generation pipeline over the same modules, with the base's own noise scheduler."""
+        return StableDiffusionPipeline.from_pretrained(
+            str(self.path),
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            local_files_only=True,
+        )
+
+
+def resolve_base(base: str, out: Path) -> Path:
+    """The folder of the base model a recipe names; `tiny` makes the random-weight one in `out/tiny-base` once."""
+    if base != "tiny":
+        return Path(base).expanduser()
+    folder = out / TINY_FOLDER
+    if not folder.is_dir():
+        from jdiff_style.tiny_base import make_tiny_base
+
+        out.mkdir(parents=True, exist_ok=True)
+        make_tiny_base(folder)
+    return folder
+
+
+def check_base(path: Path) -> None:
+    """Raise UserError, naming what is missing, unless `path` holds a Stable Diffusion in diffusers layout."""
+    if not path.is_dir():
+        hint = (
+            "it is a file; single-file checkpoints must be converted first"
+            if path.is_file()
+            else "there is no such folder"
+        )
+        raise UserError(f"base: {path}: {hint}; give a local model folder in diffusers layout (with model_index.json)")
+    index = path / "model_index.json"
+    if index.is_file():
+        try:
+            kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+        except (ValueError, AttributeError, OSError):
+            raise UserError(f"base: {index} is not valid JSON") from None
+        if kind != "StableDiffusionPipeline":
+            raise UserError(f"base: {path} is a {kind}; training supports StableDiffusionPipeline (SD 1.x and 2.x)")
+    missing = [name for name in COMPONENTS if not (path / name).is_dir()]
+    if missing or not index.is_file():
+        what = ", ".join([*missing, *([] if index.is_file() else ["model_index.json"])])
+        raise UserError(
+            f"base: {path} lacks {what}; a model in diffusers layout has {', '.join(COMPONENTS)} and model_index.json"
+        )
+    for name, (config, weights) in COMPONENTS.items():
+        if not (path / name / config).is_file():
+            raise UserError(f"base: {path / name} lacks {config}")
+        if weights and not any(
+            f.name.startswith(weights) and f.suffix in (".safetensors", ".bin", ".json") and f.stem != config
+            for f in (path / name).iterdir()
+        ):
+            raise UserError(f"base: {path / name} holds no weights ({weights[0]}.safetensors)")
+
+
+def load_base(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
+    """Load all parts, UNet and text encoder in `dtype`, the VAE in float32 (float16 overflows in it), on `device`.
+
+    A folder that holds only half-precision files (`….fp16.safetensors`) is read as such. Raises UserError for a missing
+    or damaged part.
+    """
+    check_base(path)
+    loaded: dict[str, Any] = {}
+    for name, kind in (
+        ("tokenizer", CLIPTokenizer),
+        ("text_encoder", CLIPTextModel),
+        ("vae", AutoencoderKL),
+        ("unet", UNet2DConditionModel),
+        ("scheduler", DDPMScheduler),
+    ):
+        options: dict[str, Any] = {"local_files_only": True}
+        if name in ("text_encoder", "vae", "unet"):
+            options["torch_dtype"] = torch.float32 if name == "vae" else dtype
+            files = [f.name for f in (path / name).iterdir()]
+            if not any(f.endswith((".safetensors", ".bin")) and ".fp16." not in f for f in files):
+                options["variant"] = "fp16"
+        try:
+            loaded[name] = kind.from_pretrained(str(path / name), **options)
+        except Exception as error:  # the libraries raise many types here; the folder is what the user can change
+            if isinstance(error, (MemoryError, NotImplementedError)):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"base: cannot load {path / name}: {reason}") from error
+        if hasattr(loaded[name], "requires_grad_"):
+            loaded[name].requires_grad_(False).to(device)
+    return Base(path, loaded["tokenizer"], loaded["text_encoder"], loaded["vae"], loaded["unet"], loaded["scheduler"])

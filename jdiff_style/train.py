@@ -1,0 +1,294 @@
+"""Training a packed LoRA on a Stable Diffusion.
+
+Supported: SD 1.x and 2.x (epsilon and v prediction), LoRA and DoRA on UNet and text encoder, LoRA+ rates, min-SNR
+weighting, gradient accumulation and checkpointing, half precision, one device, checkpoints with bit-equal resume.
+Not supported: SDXL, several devices, training of full weights, prior preservation.
+
+The random draws of a step depend only on the seed and the step, never on what ran before. That is what makes an
+interrupted and resumed run end with the same bits as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import safetensors.numpy
+import torch
+
+from jdiff_style import checkpoint, lora, runs
+from jdiff_style.base import Base, load_base
+from jdiff_style.captions import make_caption
+from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
+from jdiff_style.errors import Interrupted, UserError
+from jdiff_style.losses import Loss, make_loss
+from jdiff_style.packs import Pack
+from jdiff_style.progress import Progress
+from jdiff_style.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+OPTIMIZER_FILE, STATE_FILE = "optimizer.safetensors", "state.json"
+
+
+class Trainer:
+    """One training run: the models, the data and the optimiser, and the loop over them."""
+
+    def __init__(self, recipe: Recipe, pack: Pack, base: Path):
+        self.recipe, self.pack = recipe, pack
+        self.device = pick_device(recipe.device)
+        self.dtype = DTYPES[recipe.mixed_precision]
+        if self.dtype == torch.float16 and self.device.type == "cpu":
+            raise UserError("mixed_precision: fp16 needs a CUDA device; use no or bf16 on the CPU")
+        self.base: Base = load_base(base, self.dtype, self.device)
+        self.data = TrainingData(pack, recipe)
+        self.rank = recipe.rank_per_style * len(pack.styles)
+        self.modules = self._attach()
+        self.loss: Loss = make_loss(
+            self.base.noise_scheduler.config.prediction_type,
+            self.base.noise_scheduler.alphas_cumprod,
+            recipe.min_snr_gamma,
+        )
+        self.optimizer = torch.optim.AdamW(
+            lora.parameter_groups(self.modules, recipe.learning_rate, recipe.lora_plus_gamma),
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            weight_decay=recipe.weight_decay,
+        )
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.scaler = torch.cuda.amp.GradScaler() if self.dtype == torch.float16 else None
+        self.moments: dict[tuple[int, bool], torch.Tensor] = {}
+        self._warn_of_long_captions()
+
+    def _attach(self) -> dict[str, torch.nn.Module]:
+        """Give UNet and text encoder their LoRA; its starting values follow from the recipe's seed."""
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        modules = {"unet": self.base.unet}
+        targets = {"unet": lora.UNET_TARGETS, "text_encoder": lora.TEXT_TARGETS}
+        if recipe.train_text_encoder:
+            modules["text_encoder"] = self.base.text_encoder
+        for name, module in modules.items():
+            reached = lora.attach(module, targets[name], self.rank, dropout=recipe.lora_dropout, dora=recipe.dora)
+            log.info(
+                "%s: LoRA of rank %d on %s",
+                name,
+                self.rank,
+                ", ".join(f"{n} {target}" for target, n in sorted(reached.items())),
+            )
+            module.train()
+        if recipe.init_lora:
+            lora.copy_into(modules, lora.read_lora(Path(recipe.init_lora)), recipe.init_lora)
+        if recipe.gradient_checkpointing:
+            self.base.unet.enable_gradient_checkpointing()
+            if recipe.train_text_encoder:
+                # The re-entrant kind would lose the gradients: the first layer's input needs none.
+                self.base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        return modules
+
+    def _warn_of_long_captions(self) -> None:
+        tokenizer = self.base.tokenizer
+        captions = [
+            make_caption(style, image, self.recipe.flip, None, self.recipe.caption_template)
+            for style, image in self.data.records
+        ]
+        limit = tokenizer.model_max_length
+        long = [c for c, ids in zip(captions, tokenizer(captions).input_ids) if len(ids) > limit]
+        if long:
+            log.warning(
+                "%d of %d captions are longer than %d tokens; what is beyond is cut, for example in: %s",
+                len(long),
+                len(captions),
+                limit,
+                long[0],
+            )
+
+    def train(self, run: Path, start: int) -> None:
+        """Run the optimiser steps from `start` to the recipe's end, saving in `run`; Interrupted after Ctrl-C."""
+        recipe, began = self.recipe, time.monotonic()
+        progress = Progress("training", recipe.steps, start)
+        training_log = runs.TrainingLog(run, start)
+        with contextlib.closing(training_log), contextlib.closing(progress), stop_on_interrupt() as stop:
+            for step in range(start, recipe.steps):
+                total = 0.0
+                for micro in range(recipe.grad_accumulation):
+                    batch = self.data.batch(step, micro)
+                    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, NOISE, step, micro))
+                    torch.manual_seed(derive_seed(recipe.seed, DROPOUT, step, micro))
+                    with self.autocast():
+                        latents = self.encode_images(batch, generator)
+                        noise = torch.randn(latents.shape, generator=generator).to(self.device)
+                        timesteps = self.draw_timesteps(len(latents), generator)
+                        noisy = self.base.noise_scheduler.add_noise(latents, noise, timesteps)
+                        text = self.encode_text(batch.captions)
+                        prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
+                        loss = self.loss(prediction, latents, noise, timesteps) / recipe.grad_accumulation
+                    (self.scaler.scale(loss) if self.scaler else loss).backward()
+                    total += float(loss.detach())
+                if not math.isfinite(total):
+                    raise UserError(
+                        f"the loss became {total} at step {step + 1}; start a new run with a lower learning_rate "
+                        f"(now {recipe.learning_rate:g}) or mixed_precision: no"
+                    )
+                rate = self.step_optimizer(step)
+                training_log.add(step=step + 1, loss=total, lr=rate, seconds=round(time.monotonic() - began, 3))
+                progress.update(step + 1, loss=f"{total:.4f}")
+                due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
+                if due or stop.is_set() or step + 1 == recipe.steps:
+                    self.save(run, step + 1)
+                if stop.is_set():
+                    raise Interrupted(
+                        f"stopped after step {step + 1} of {recipe.steps}, which is saved. {how_to_resume(run)}"
+                    )
+
+    def step_optimizer(self, step: int) -> float:
+        """Clip the gradients, set the rates of this step, update, forget the gradients; returns the rate of lora_A."""
+        recipe = self.recipe
+        warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * warm
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        if recipe.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.max_grad_norm)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return recipe.learning_rate * warm
+
+    def draw_timesteps(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """int64 of shape (count,), uniform over the noise scheduler's training timesteps."""
+        length = self.base.noise_scheduler.config.num_train_timesteps
+        return torch.randint(0, length, (count,), generator=generator).to(self.device)
+
+    def encode_images(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        """Latents, float32 batch × 4 × side/8 × side/8, drawn from the VAE's distribution and scaled for the UNet."""
+        with torch.no_grad(), self.full_precision():
+            if self.recipe.cache_latents:
+                for pixels, key in zip(batch.pixels, batch.keys):
+                    if key not in self.moments:
+                        self.moments[key] = self._moments(pixels[None])
+                moments = torch.cat([self.moments[key] for key in batch.keys])
+            else:
+                moments = self._moments(batch.pixels)
+            # Drawn here and not by the VAE, so that the same generator gives the same latents on every device.
+            mean, log_variance = moments.chunk(2, dim=1)
+            draw = torch.randn(mean.shape, generator=generator).to(self.device)
+            latents = mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * draw
+            return latents * self.base.vae.config.scaling_factor
+
+    def _moments(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.base.vae.encode(pixels.to(self.device)).latent_dist.parameters
+
+    def encode_text(self, captions: list[str]) -> torch.Tensor:
+        """The text encoder's last hidden state, batch × 77 × width, of captions cut at the tokenizer's length."""
+        tokenizer = self.base.tokenizer
+        tokens = tokenizer(
+            captions, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
+        ).input_ids
+        with contextlib.nullcontext() if self.recipe.train_text_encoder else torch.no_grad():
+            return self.base.text_encoder(tokens.to(self.device))[0]
+
+    def autocast(self) -> Any:
+        """Half-precision forward pass where the recipe asks for it, nothing otherwise."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def full_precision(self) -> Any:
+        """Inside `autocast`: compute in float32 all the same."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, enabled=False)
+
+    def save(self, run: Path, step: int) -> None:
+        """Write the checkpoint after `step` optimiser steps."""
+        size = sum(p.numel() for p in self.parameters) * 4
+        checkpoint.write_checkpoint(
+            run,
+            step,
+            lambda folder: self._write_state(folder, step),
+            self.recipe.keep_checkpoints,
+            needed_bytes=3 * size + (1 << 20),
+        )
+
+    def _write_state(self, folder: Path, step: int) -> None:
+        lora.save_lora(folder, self.base.unet, self.modules.get("text_encoder"))
+        tensors = {
+            f"{index}.{name}": np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+            for index, state in self.optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+        safetensors.numpy.save_file(tensors, str(folder / OPTIMIZER_FILE))
+        state = {"step": step, "scaler": self.scaler.state_dict() if self.scaler else None}
+        (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+
+    def restore(self, folder: Path) -> None:
+        """Take LoRA weights and optimiser state from a checkpoint, bit for bit."""
+        lora.copy_into(self.modules, lora.read_lora(folder), str(folder))
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in safetensors.numpy.load_file(str(folder / OPTIMIZER_FILE)).items():
+            index, _, name = key.partition(".")
+            states.setdefault(int(index), {})[name] = torch.tensor(value)
+        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        scaler = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["scaler"]
+        if self.scaler and scaler:
+            self.scaler.load_state_dict(scaler)
+
+    def write_result(self, run: Path) -> None:
+        """Put the trained LoRA into the run folder, in one step."""
+        temporary = run / f".result-{os.getpid()}"
+        try:
+            file = lora.save_lora(temporary, self.base.unet, self.modules.get("text_encoder"))
+            os.replace(file, run / lora.LORA_FILE)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def how_to_resume(run: Path) -> str:
+    """The sentence that says how to go on."""
+    return f"Go on with: jdiff train --resume {runs.show_path(run)}"
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device. UserError for `cuda` without one."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("device: cuda was asked for, but no CUDA device is usable; `jdiff doctor` says why")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, so that the running step can finish; a second Ctrl-C interrupts at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+        log.warning("stopping: finishing this step and saving; Ctrl-C again stops at once")
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,176 @@
+"""What we change in Jittor 1.3.11.0, and why. Nothing in its installed files is touched.
+
+``undo_process_changes`` is entered around ``import jittor``; ``apply`` runs right after it. The list ``PATCHES`` is what
+``python -m jtorch`` and patches/README.md show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from .toolchain import StartupError
+
+#: Releases this was tested with.
+VERSIONS = "==1.3.11.0"
+
+PATCHES = [
+    ("signal handlers", "Jittor ends the process at Ctrl-C and when any child dies of a signal; Python's are put back"),
+    ("TLS checks", "Jittor switches certificate checks off for all of urllib; they stay on"),
+    ("recursion limit", "Jittor raises it to a million, which turns an endless recursion into a crash"),
+    ("python3-config", "Jittor may find another Python's; it gets one that tells of the running interpreter"),
+    ("kernel compiler", "a precompiled header and no assembler pass: a kernel takes 0.2 s instead of 0.8 s, same code"),
+    ("int64", "Jittor turns int64 arrays into int32 unless told not to"),
+    ("gradients", "Jittor's own tape is off: torch's autograd is ours and it would only hold memory"),
+    ("fork", "a forked child uses one thread: OpenMP's and Jittor's threads do not survive a fork and would be waited for"),
+]
+
+_SIGNALS = [signal.SIGINT, signal.SIGCHLD, signal.SIGQUIT, signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGBUS]
+
+#: Headers that nearly every generated kernel includes; parsing them is four fifths of its compile time.
+_HEADER = """#define JIT 1
+#define JIT_cpu 1
+#include <cmath>
+#include <assert.h>
+#include <algorithm>
+#include <limits>
+#include "misc/cpu_math.h"
+#include "var.h"
+#include "ops/op_register.h"
+#include "fused_op.h"
+#include "executor.h"
+#include "ops/unary_op.h"
+#include "ops/binary_op.h"
+#include "ops/ternary_op.h"
+#include "ops/broadcast_to_op.h"
+#include "ops/reduce_op.h"
+#include "ops/reindex_op.h"
+#include "ops/reindex_reduce_op.h"
+#include "ops/array_op.h"
+#include "ops/index_op.h"
+#include "ops/code_op.h"
+"""
+
+# Jittor runs `PYTHON .../asm_tuner.py --cc_path="g++" "kernel.cc" flags`. The tuner compiles to assembly with debug
+# information, edits lines between marks of an optional pass and assembles. Without marks the result equals a plain
+# compile, which is what this does. The tuner itself, when it is needed, must find the same cache as this process.
+_COMPILER_SCRIPT = """#!/bin/sh
+tool=$1
+if [ "${{2#--cc_path=}}" = "$2" ] || grep -q '@begin' "$3"; then
+    HOME='{home}' cache_name='{cache_name}' cc_path='{compiler}' exec env -u JITTOR_HOME '{python}' "$@"
+fi
+compiler=${{2#--cc_path=}}
+shift 2
+exec "$compiler" {include} "$@"
+"""
+
+_CONFIG_SCRIPT = """#!/bin/sh
+case "$1" in
+    --includes) echo '-I"{include}"' ;;
+    --extension-suffix) echo '{suffix}' ;;
+    *) echo "only --includes and --extension-suffix are answered" >&2; exit 1 ;;
+esac
+"""
+
+
+@contextlib.contextmanager
+def undo_process_changes() -> Iterator[None]:
+    """Put back what importing Jittor changes in the whole process: signal handlers (also those set in C, such as
+    faulthandler's), the recursion limit and the certificate checks of urllib."""
+    libc = ctypes.CDLL(None)
+    saved = []
+    for number in _SIGNALS:
+        action = ctypes.create_string_buffer(512)  # larger than struct sigaction anywhere
+        libc.sigaction(int(number), None, action)
+        saved.append((int(number), action))
+    limit = sys.getrecursionlimit()
+    https = ssl._create_default_https_context
+    try:
+        yield
+    finally:
+        for number, action in saved:
+            libc.sigaction(number, action, None)
+        sys.setrecursionlimit(limit)
+        ssl._create_default_https_context = https
+
+
+def write_config_script(folder: Path) -> Path:
+    """A ``python3-config`` for the running interpreter (Jittor would take the system's, of whatever patch release)."""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    text = _CONFIG_SCRIPT.format(include=sysconfig.get_paths()["include"], suffix=suffix)
+    return _write_script(folder / f"python{sysconfig.get_config_var('py_version_short')}-config", text)
+
+
+def precompile_header(jt: ModuleType) -> None:
+    """Compile the common headers of kernels once, with exactly the flags of a kernel. A failure leaves no file and the
+    kernels compile without it."""
+    folder = _header_folder(jt)
+    folder.mkdir(parents=True, exist_ok=True)
+    header = folder / "kernel.h"
+    header.write_text(_HEADER, encoding="utf-8")
+    fresh = folder / f".kernel-{os.getpid()}.gch"
+    flags = [word for word in jt.flags.cc_flags.replace('"', "").split() if not word.startswith(("-l", "-L", "-shared"))]
+    command = [jt.flags.cc_path, "-x", "c++-header", str(header), "-o", str(fresh), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        os.replace(fresh, folder / "kernel.h.gch")
+    else:
+        fresh.unlink(missing_ok=True)
+        print("the precompiled header failed:", done.stderr[:2000])  # into the log of the core's build
+
+
+def apply(jt: ModuleType, home: Path, cache_name: str) -> None:
+    """Set up the imported Jittor: flags, kernel compiler, behaviour after a fork.
+
+    Args:
+        jt: the jittor module.
+        home: folder whose ``.cache/jittor`` is in use.
+        cache_name: Jittor's name for this cache.
+    """
+    if jt.__version__ != VERSIONS.removeprefix("=="):
+        raise StartupError(f"Jittor {jt.__version__} is installed and only 1.3.11.0 is tested: pip install jittor==1.3.11.0")
+    jt.flags.auto_convert_64_to_32 = 0
+    jt.flags.no_grad = 1
+    header = _header_folder(jt) / "kernel.h"
+    usable = header.with_suffix(".h.gch").is_file() and jt.flags.cc_type == "g++"
+    text = _COMPILER_SCRIPT.format(
+        home=home,
+        cache_name=cache_name,
+        compiler=jt.flags.cc_path,
+        python=sys.executable,
+        include=f"-include '{header}'" if usable else "",
+    )
+    jt.flags.python_path = str(_write_script(header.parent / "compile-kernel", text))
+    threads = min(16, 2 * (os.cpu_count() or 1))
+    jt.flags.use_parallel_op_compiler = threads
+    os.register_at_fork(after_in_child=lambda: _in_forked_child(jt))
+
+
+def _in_forked_child(jt: ModuleType) -> None:
+    jt.flags.use_parallel_op_compiler = 0
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libgomp.so.1").omp_set_num_threads(1)
+
+
+def _header_folder(jt: ModuleType) -> Path:
+    return Path(jt.flags.cache_path) / "jtorch"
+
+
+def _write_script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        fresh = path.with_name(f".{path.name}-{os.getpid()}")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.chmod(fresh.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+        os.replace(fresh, path)  # a running compile keeps the file it opened
+    return path

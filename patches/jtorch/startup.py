@@ -1,0 +1,202 @@
+"""Starting Jittor: ``import_jittor()`` is the one place in the project where jittor is imported.
+
+It looks at the machine first (compiler, headers, oneDNN, CUDA device), compiles Jittor's core once if needed and then
+imports it quietly. Nothing is downloaded, ``~/.cache/jittor/config.json`` is never written, and the process keeps its
+signal handlers, environment and certificate checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from . import core_build, patch_jittor, toolchain
+from .toolchain import Cuda, StartupError
+
+__all__ = ["StartupError", "build_core_here", "describe", "import_jittor", "warm_up"]
+
+_thread_lock = threading.Lock()
+_jittor: ModuleType | None = None
+# Variables that change what the core is compiled to.
+_BUILD_VARIABLES = ("cc_flags", "nvcc_flags", "kernel_flags", "debug", "enable_lto", "use_data_gz", "cuda_archs", "conv_opt")
+
+
+def import_jittor() -> ModuleType:
+    """Return the jittor module, started for use under ``torch``; the first call imports it.
+
+    After it: int64 stays int64, Jittor's own gradients and its variable tracer are off, kernels compile with a
+    precompiled header, and a forked child runs on one thread.
+
+    Raises:
+        StartupError (an ImportError): one sentence that says what is missing; the log file is named when compiling failed.
+    """
+    global _jittor
+    with _thread_lock:
+        if _jittor is None:
+            home, cache, cuda = _look_around()
+            core_build.ensure_core(cache, _fingerprint(cuda))
+            _jittor = _import(home, cache, cuda, quiet=True)
+        return _jittor
+
+
+def warm_up() -> None:
+    """Make sure that the next :func:`import_jittor` is quick: compile the core if that has not been done. Jittor is not
+    imported here. Raises StartupError as import_jittor does."""
+    _, cache, cuda = _look_around()
+    core_build.ensure_core(cache, _fingerprint(cuda))
+
+
+def build_core_here() -> None:
+    """Compile the core in this process, print Jittor's own messages, try it and leave a stamp. Run in a child process by
+    :mod:`jtorch.core_build`, with the lock held."""
+    home, cache, cuda = _look_around()
+    jt = _import(home, cache, cuda, quiet=False)
+    patch_jittor.precompile_header(jt)
+    patch_jittor.apply(jt, home, _cache_name())
+    matrix = jt.array([[1.0, 2.0], [3.0, 4.0]])
+    image, weight = jt.ones((1, 1, 4, 4)), jt.ones((1, 1, 3, 3))
+    product, pixels = jt.matmul(matrix, matrix).numpy().tolist(), jt.nn.conv2d(image, weight).numpy().ravel().tolist()
+    if product != [[7.0, 10.0], [15.0, 22.0]] or pixels != [9.0] * 4:
+        raise SystemExit(f"Error: the compiled core computes wrongly: {product}, {pixels}")
+    files = [jt.compiler.core.__file__, jt.compiler.jit_utils.cc.__file__]
+    core_build.write_stamp(cache, _fingerprint(cuda), files)
+
+
+def describe() -> dict[str, object]:
+    """What Jittor would start with on this machine, without starting it.
+
+    Keys: ``jittor`` (version or None), ``compiler`` (path and version), ``python_headers``, ``onednn``, ``cuda``,
+    ``cache`` (folder), ``cache_bytes``, ``core_compiled`` (bool), ``started`` (bool), ``problems`` (list of sentences,
+    empty when all is there).
+    """
+    problems: list[str] = []
+
+    def tell(function, *arguments):
+        try:
+            return function(*arguments)
+        except StartupError as error:
+            problems.append(str(error))
+            return None
+
+    compiler = tell(toolchain.find_compiler)
+    headers = tell(toolchain.python_headers)
+    onednn = tell(toolchain.find_onednn)
+    home = tell(toolchain.cache_home)
+    cache = None if home is None else tell(lambda: toolchain.check_cache(home, building=False))
+    cuda = toolchain.decide_cuda()
+    try:
+        version = metadata.version("jittor")
+    except metadata.PackageNotFoundError:
+        version = None
+        problems.append("Jittor is not installed: pip install jittor==1.3.11.0")
+    ready = not problems and cache is not None
+    return {
+        "jittor": version,
+        "compiler": None if compiler is None else f"{compiler} {_compiler_version(compiler)}",
+        "python_headers": None if headers is None else str(headers),
+        "onednn": None if onednn is None else str(onednn.lib),
+        "cuda": f"in use: {cuda.reason}" if cuda.usable else f"not in use: {cuda.reason}",
+        "cache": None if cache is None else str(cache),
+        "cache_bytes": 0 if cache is None else toolchain.folder_bytes(cache),
+        "core_compiled": bool(ready and cache is not None and core_build.is_built(cache, _fingerprint(cuda))),
+        "started": _jittor is not None,
+        "problems": problems,
+    }
+
+
+def _look_around() -> tuple[Path, Path, Cuda]:
+    """Check all that Jittor needs and link oneDNN; returns the cache's home, its folder, and the decision about CUDA."""
+    if sys.platform != "linux":
+        raise StartupError(f"Jittor is started on Linux only and this is {sys.platform}")
+    folder = toolchain.jittor_folder()
+    if any(character.isspace() for character in str(folder)):
+        raise StartupError(f"Jittor cannot compile from a path with blanks ({folder}): move the environment")
+    toolchain.find_compiler()
+    toolchain.python_headers()
+    home = toolchain.cache_home()
+    cache = toolchain.check_cache(home, building=False)
+    toolchain.link_onednn(cache)
+    return home, cache, toolchain.decide_cuda()
+
+
+def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
+    if "jittor" in sys.modules:
+        raise StartupError("jittor was imported before torch: import torch first, it starts Jittor")
+    settings = {
+        "HOME": str(home),  # with JITTOR_HOME gone this makes the cache folder the default one: no config.json is written
+        "JITTOR_HOME": None,
+        "cache_name": _cache_name(),
+        "cc_path": toolchain.find_compiler(),
+        "nvcc_path": cuda.nvcc,
+        "python_config_path": str(patch_jittor.write_config_script(cache / "jtorch" / _fingerprint(cuda))),
+        "FIX_TORCH_ERROR": "0",  # else Jittor imports torch, which is us
+        "gdb_path": "",
+        "use_mpi": "0",
+        "use_nccl": "0",
+        "use_cutt": "0",
+        "use_cutlass": "0",  # these two and nccl are downloaded when on
+        "log_silent": "1" if quiet else "0",
+        "log_v": "0",
+        # Without it every import forks a pool of compilers, even with nothing to compile.
+        "DISABLE_MULTIPROCESSING": "1" if quiet else "0",
+    }
+    with _environment(settings), patch_jittor.undo_process_changes():
+        try:
+            import jittor
+        except Exception as error:
+            raise StartupError(f"Jittor does not start ({error}); delete {cache} to compile it anew") from error
+    if quiet:
+        patch_jittor.apply(jittor, home, _cache_name())
+    return jittor
+
+
+@contextlib.contextmanager
+def _environment(settings: dict[str, str | None]) -> Iterator[None]:
+    """Set environment variables (None: unset) and put the whole environment back afterwards."""
+    saved = dict(os.environ)
+    for name, value in settings.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(saved):
+            del os.environ[name]
+        os.environ.update(saved)
+
+
+def _cache_name() -> str:
+    # Jittor would take the name of the git branch that the environment's folder happens to be on, and compile all anew
+    # after a checkout.
+    return f"jtorch-{toolchain.cpu_key()}"
+
+
+def _fingerprint(cuda: Cuda) -> str:
+    """Twelve hex digits over everything that decides what the compiled core is."""
+    compiler = os.path.realpath(toolchain.find_compiler())
+    status = os.stat(compiler)
+    parts = [
+        metadata.version("jittor"),
+        str(toolchain.jittor_folder()),
+        sys.version,
+        sys.base_prefix,
+        f"{compiler} {status.st_size} {status.st_mtime_ns}",
+        platform.platform() + platform.node(),
+        _cache_name(),
+        cuda.nvcc,
+        *(f"{name}={os.environ.get(name, '')}" for name in _BUILD_VARIABLES),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _compiler_version(compiler: str) -> str:
+    done = subprocess.run([compiler, "-dumpfullversion"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "(does not run)"

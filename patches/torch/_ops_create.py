@@ -1,0 +1,464 @@
+"""Creation functions and random draws."""
+
+import math
+
+import numpy as np
+
+from . import _raw
+from ._dtype import (
+    ALIASES, CPU, Size, bfloat16, bool_, contiguous_format, device, float32, float64, get_default_dtype, int64,
+    preserve_format, strided,
+)
+from ._ops_pointwise import finish, scalar_dtype
+from ._ops_shape import dims_arg
+from ._tensor import DEFAULT_DEVICES, Tensor, from_numpy_copy, host_or_var, method, mk
+
+
+def resolve_device(dev):
+    if dev is None:
+        return DEFAULT_DEVICES[-1] if DEFAULT_DEVICES else CPU
+    d = dev if isinstance(dev, device) else device(dev)
+    if d.type == "cuda":
+        from . import cuda
+
+        cuda._require()
+    elif d.type == "cpu":
+        return CPU
+    elif d.type != "meta":
+        raise RuntimeError(f"device type {d.type!r} is not available in torch on Jittor")
+    return d
+
+
+def meta_data(shape, dt):
+    """Placeholder of a meta tensor: a zero-stride array, no memory whatever the shape."""
+    return np.broadcast_to(np.zeros((), dt.np if dt.np is not None else np.float32), tuple(shape))
+
+
+def _make(shape, value, dtype, dev, requires_grad=False):
+    dt = dtype or get_default_dtype()
+    d = resolve_device(dev)
+    shape = Size(int(s) for s in shape)
+    if any(s < 0 for s in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    t = mk(meta_data(shape, dt) if d.type == "meta" else _raw.full(shape, value, dt), shape, dt, d)
+    return t.requires_grad_() if requires_grad else t
+
+
+def _filled(name, value):
+    def op(*size, dtype=None, device=None, requires_grad=False, layout=strided, out=None, memory_format=None,
+           pin_memory=False, names=None, size_=None, **kw):
+        shape = dims_arg(kw.pop("size", size) if "size" in kw else size)
+        if kw:
+            raise TypeError(f"{name}() got an unexpected keyword argument {next(iter(kw))!r}")
+        return _make(shape, value, dtype, device, requires_grad)
+
+    op.__name__ = name
+    method(name, attach=False)(op)
+
+    def like(input, *, dtype=None, device=None, requires_grad=False, layout=None, memory_format=preserve_format,
+             pin_memory=False):
+        return _make_like(input, input._shape, value, dtype, device, requires_grad)
+
+    method(f"{name}_like", attach=False)(like)
+
+    def new(self, *size, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False, **kw):
+        return _make_like(self, dims_arg(kw.get("size", size)), value, dtype, device, requires_grad)
+
+    method(f"new_{name}", function=False)(new)
+
+
+def _make_like(x, shape, value, dtype, dev, requires_grad=False):
+    """A constant beside ``x``: it starts where ``x`` has its data, so that mixing them moves nothing."""
+    dt = dtype or x.dtype
+    r = _make(shape, value, dt, x._device if dev is None else dev, requires_grad)
+    return r
+
+
+_filled("zeros", 0)
+_filled("ones", 1)
+_filled("empty", 0)  # zeros: deterministic where PyTorch leaves old memory
+
+
+@method("full", attach=False)
+def full(size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=strided, out=None):
+    if isinstance(fill_value, Tensor):
+        dtype, fill_value = dtype or fill_value.dtype, fill_value.item()
+    return _make((size,) if isinstance(size, int) else size, fill_value, dtype or scalar_dtype(fill_value), device,
+                 requires_grad)
+
+
+@method("full_like", attach=False)
+def full_like(input, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None,
+              memory_format=preserve_format):
+    if isinstance(fill_value, Tensor):
+        fill_value = fill_value.item()
+    return _make_like(input, input._shape, fill_value, dtype, device, requires_grad)
+
+
+@method("new_full", function=False)
+def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+    return _make_like(self, size, fill_value, dtype, device, requires_grad)
+
+
+@method("empty_strided", attach=False)
+def empty_strided(size, stride, *, dtype=None, device=None, requires_grad=False, layout=strided, pin_memory=False):
+    return _make(size, 0, dtype, device, requires_grad)
+
+
+def _leaves(x):
+    if isinstance(x, (list, tuple)):
+        for v in x:
+            yield from _leaves(v)
+    else:
+        yield x
+
+
+def _to_nested(x):
+    if isinstance(x, Tensor):
+        return x._host() if x.dtype is not bfloat16 else x._host().astype(np.float32)
+    if isinstance(x, (list, tuple)):
+        return [_to_nested(v) for v in x]
+    return x
+
+
+@method("tensor", attach=False)
+def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
+    """A new leaf tensor with a copy of ``data`` (number, nested sequence, array or tensor)."""
+    d = resolve_device(device)
+    if isinstance(data, Tensor):
+        t = data.detach_copy()
+        dt = dtype or data.dtype
+    else:
+        if isinstance(data, (np.ndarray, np.generic)):
+            a = np.asarray(data)
+            dt = dtype
+        else:
+            if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
+                a = np.asarray(data)
+                dt = dtype
+            else:
+                nested = _to_nested(data)
+                kinds = [v for v in _leaves(nested)]
+                a = np.asarray(nested)
+                dt = dtype
+                if dt is None and not any(isinstance(v, (np.ndarray, np.generic)) for v in kinds):
+                    k = max((scalar_dtype(v) for v in kinds), key=lambda q: q._kind, default=get_default_dtype())
+                    dt = k
+                elif dt is None and kinds and all(isinstance(v, np.ndarray) for v in kinds):
+                    dt = None
+                if a.dtype == object:
+                    raise ValueError("expected sequence of equal length at every dimension")
+        if dt is not None and dt.np is not None:
+            a = np.asarray(_raw.cast(np.asarray(a), dt))
+        elif dt is bfloat16:
+            a = a.astype(np.float32)
+        t = from_numpy_copy(a)
+        dt = dt or t.dtype
+    t = t if t.dtype is dt else t.to(dt)
+    if d.type != "cpu":
+        t = t.to(d)
+    return t.requires_grad_() if requires_grad else t
+
+
+@method("as_tensor", "asarray", attach=False)
+def as_tensor(data, dtype=None, device=None, copy=None, requires_grad=False):
+    if isinstance(data, Tensor):
+        return data.to(device=device, dtype=dtype) if device or dtype else data
+    return tensor(data, dtype=dtype, device=device)
+
+
+@method("from_numpy", attach=False)
+def from_numpy(ndarray):
+    """A tensor with the array's values. The data are copied: later writes to the array are not seen."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    return from_numpy_copy(ndarray)
+
+
+@method("frombuffer", attach=False)
+def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
+    if dtype is bfloat16:
+        from ._tensor import from_bits_bf16
+
+        return from_bits_bf16(np.frombuffer(buffer, np.uint16, count, offset))
+    return from_numpy_copy(np.frombuffer(buffer, dtype.np, count, offset))
+
+
+@method("scalar_tensor", attach=False)
+def scalar_tensor(s, *, dtype=None, device=None, requires_grad=False):
+    return _make((), s, dtype or get_default_dtype(), device, requires_grad)
+
+
+@method("new_tensor", function=False)
+def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False):
+    return tensor(data, dtype=dtype or self.dtype, device=device or self._device, requires_grad=requires_grad)
+
+
+@method("new", function=False)
+def new(self, *args):
+    return _make(dims_arg(args) if args else (0,), 0, self.dtype, self._device)
+
+
+def legacy_new(cls, *args, **kw):
+    """``torch.Tensor(2, 3)``, ``torch.Tensor([1., 2.])``."""
+    dt = getattr(cls, "_legacy_dtype", None) or float32
+    if len(args) == 1 and isinstance(args[0], (list, np.ndarray, Tensor)) or (
+            len(args) == 1 and isinstance(args[0], tuple) and not isinstance(args[0], Size)):
+        t = tensor(args[0], dtype=dt)
+    else:
+        t = _make(dims_arg(args) if args else (0,), 0, dt, None)
+    return t if cls in (Tensor,) or getattr(cls, "_legacy_dtype", None) else Tensor._make_subclass(cls, t)
+
+
+def _num(x):
+    return x.item() if isinstance(x, Tensor) else x
+
+
+@method("arange", "range_", attach=False)
+def arange(*args, dtype=None, device=None, requires_grad=False, layout=strided, out=None, start=None, end=None,
+           step=None):
+    pos = [_num(a) for a in args]
+    if len(pos) == 1:
+        pos = [0 if start is None else start, pos[0]]
+    elif not pos:
+        pos = [0 if start is None else start, end]
+    if len(pos) == 2:
+        pos.append(1 if step is None else step)
+    lo, hi, st = pos
+    if dtype is None:
+        dtype = get_default_dtype() if any(isinstance(v, float) for v in pos) else int64
+    n = max(0, math.ceil((hi - lo) / st))
+    a = lo + np.arange(n, dtype=np.float64 if dtype._kind == 2 else np.int64) * st
+    return _from_host(a, dtype, device, requires_grad)
+
+
+def _from_host(a, dt, dev, requires_grad=False):
+    d = resolve_device(dev)
+    if d.type == "meta":
+        return _make(a.shape, 0, dt, d)
+    if dt.np is None:
+        t = from_numpy_copy(np.asarray(a, np.float32)).to(dt)
+    else:
+        t = mk(host_or_var(np.asarray(a).astype(dt.np)), a.shape, dt)
+    if d.type != "cpu":
+        t = t.to(d)
+    return t.requires_grad_() if requires_grad else t
+
+
+def _ramp(start, end, steps, dt):
+    """Evenly spaced values, from both ends towards the middle as PyTorch computes them."""
+    wide = np.float64 if dt is float64 or dt._kind < 2 else np.float32
+    if steps == 1:
+        return np.asarray([start], wide)
+    step = wide((end - start) / wide(steps - 1)) if dt is float64 else wide(wide(end - start) / wide(steps - 1))
+    i = np.arange(steps)
+    lo = wide(start) + step * i.astype(wide)
+    hi = wide(end) - step * (steps - 1 - i).astype(wide)
+    return np.where(i < steps // 2, lo, hi)
+
+
+@method("linspace", attach=False)
+def linspace(start, end, steps, *, dtype=None, device=None, requires_grad=False, layout=strided, out=None):
+    dt = dtype or get_default_dtype()
+    return _from_host(_ramp(_num(start), _num(end), int(steps), dt), dt, device, requires_grad)
+
+
+@method("logspace", attach=False)
+def logspace(start, end, steps, base=10.0, *, dtype=None, device=None, requires_grad=False):
+    dt = dtype or get_default_dtype()
+    return _from_host(np.power(base, _ramp(_num(start), _num(end), int(steps), float64)), dt, device, requires_grad)
+
+
+@method("eye", attach=False)
+def eye(n, m=None, *, dtype=None, device=None, requires_grad=False, layout=strided, out=None):
+    return _from_host(np.eye(n, m), dtype or get_default_dtype(), device, requires_grad)
+
+
+def _triangle(name, np_fn):
+    def op(input, diagonal=0):
+        n, m = input._shape[-2:]
+        mask = np_fn(np.ones((n, m), bool), diagonal)
+        from ._ops_pointwise import where
+
+        r = where(mk(mask, mask.shape, bool_), input, 0)
+        return r if r.dtype is input.dtype else r.to(input.dtype)
+
+    method(name)(op)
+    setattr(Tensor, name + "_", lambda self, diagonal=0: self._inplace(op(self._snap(), diagonal)))
+
+
+_triangle("tril", np.tril)
+_triangle("triu", np.triu)
+
+
+@method("tril_indices", attach=False)
+def tril_indices(row, col, offset=0, *, dtype=int64, device=None):
+    return _from_host(np.stack(np.tril_indices(row, offset, col)), dtype, device)
+
+
+@method("triu_indices", attach=False)
+def triu_indices(row, col, offset=0, *, dtype=int64, device=None):
+    return _from_host(np.stack(np.triu_indices(row, offset, col)), dtype, device)
+
+
+@method("complex", attach=False)
+def complex_(real, imag):
+    a = real._host() + 1j * imag._host()
+    return mk(a, a.shape, real.dtype.to_complex())
+
+
+@method("polar", attach=False)
+def polar(abs, angle):
+    a = abs._host() * np.exp(1j * angle._host())
+    return mk(a.astype(abs.dtype.to_complex().np), a.shape, abs.dtype.to_complex())
+
+
+def _fill_(self, value):
+    if isinstance(value, Tensor):
+        value = value.item()
+    return self._inplace(_make_like(self, self._shape, value, None, None))
+
+
+method("fill_", function=False)(_fill_)
+method("zero_", function=False)(lambda self: _fill_(self, 0))
+
+
+# --- random --------------------------------------------------------------------------------------------------------
+def _engine_of(generator):
+    from . import random
+
+    return (generator or random.default_generator)._engine
+
+
+def _drawn(a, shape, dt, dev, requires_grad=False):
+    return _from_host(np.asarray(a).reshape(shape), dt, dev, requires_grad)
+
+
+def _sample(draw, dt, *args, n, generator):
+    return getattr(_engine_of(generator), draw)(n, dt.name, *args)
+
+
+def _random_fn(name, draw, *params):
+    def op(*size, generator=None, dtype=None, device=None, requires_grad=False, layout=strided, out=None,
+           pin_memory=False, **kw):
+        shape = Size(dims_arg(kw.get("size", size)))
+        dt = dtype or get_default_dtype()
+        if resolve_device(device).type == "meta":
+            return _make(shape, 0, dt, device)
+        return _drawn(_sample(draw, dt, *params, n=shape.numel(), generator=generator), shape, dt, device,
+                      requires_grad)
+
+    op.__name__ = name
+    method(name, attach=False)(op)
+
+    def like(input, *, dtype=None, device=None, requires_grad=False, layout=None, memory_format=preserve_format,
+             generator=None):
+        return op(*input._shape, dtype=dtype or input.dtype, device=device or input._device,
+                  requires_grad=requires_grad, generator=generator)
+
+    method(f"{name}_like", attach=False)(like)
+
+
+_random_fn("rand", "uniform", 0.0, 1.0)
+_random_fn("randn", "normal", 0.0, 1.0)
+
+
+@method("randint", attach=False)
+def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, layout=strided):
+    if size is None:
+        low, high, size = 0, low, high
+    if high is None:
+        low, high = 0, low
+    shape = Size(size)
+    dt = dtype or int64
+    a = _engine_of(generator).randint(int(low), int(high), shape.numel(), dt.name)
+    return _drawn(a, shape, dt, device)
+
+
+@method("randint_like", attach=False)
+def randint_like(input, low, high=None, *, dtype=None, device=None):
+    return randint(low, high, input._shape, dtype=dtype or input.dtype, device=device) if high is not None else \
+        randint(0, low, input._shape, dtype=dtype or input.dtype, device=device)
+
+
+@method("randperm", attach=False)
+def randperm(n, *, generator=None, dtype=int64, device=None, requires_grad=False, layout=strided, pin_memory=False):
+    return _drawn(_engine_of(generator).randperm(int(n)), (int(n),), dtype, device)
+
+
+@method("normal", attach=False)
+def normal(mean, std=1.0, size=None, *, generator=None, dtype=None, device=None, out=None):
+    if size is not None:
+        shape, dt = Size(size), dtype or get_default_dtype()
+        return _drawn(_sample("normal", dt, float(mean), float(std), n=shape.numel(), generator=generator), shape, dt,
+                      device)
+    ref = mean if isinstance(mean, Tensor) else std
+    from ._ops_shape import broadcast_shapes
+
+    shape = broadcast_shapes(*(x._shape for x in (mean, std) if isinstance(x, Tensor)))
+    z = _drawn(_sample("normal", ref.dtype, 0.0, 1.0, n=shape.numel(), generator=generator), shape, ref.dtype, None)
+    return z * std + mean
+
+
+def _in_place_draw(self, a):
+    return self._inplace(_drawn(a, self._shape, self.dtype, self._device))
+
+
+@method("normal_", function=False)
+def normal_(self, mean=0, std=1, *, generator=None):
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    return self if self.is_meta else _in_place_draw(
+        self, _sample("normal", self.dtype, float(mean), float(std), n=self.numel(), generator=generator))
+
+
+def _uniform_(self, from_=0.0, to=1.0, *, generator=None, **kw):
+    lo = kw.get("from", from_)
+    return self if self.is_meta else _in_place_draw(
+        self, _sample("uniform", self.dtype, float(lo), float(to), n=self.numel(), generator=generator))
+
+
+method("uniform_", function=False)(_uniform_)
+
+
+@method("random_", function=False)
+def random_(self, from_=None, to=None, *, generator=None, **kw):
+    from_ = kw.get("from", from_)
+    e = _engine_of(generator)
+    if from_ is None:
+        return _in_place_draw(self, e.random(self.numel(), self.dtype.name))
+    if to is None:
+        from_, to = 0, from_
+    return _in_place_draw(self, e.randint(int(from_), int(to), self.numel(), self.dtype.name))
+
+
+@method("bernoulli")
+def bernoulli(input, p=None, *, generator=None):
+    e = _engine_of(generator)
+    a = e.bernoulli_each(input.detach()._host()) if p is None else e.bernoulli(input.numel(), p)
+    return _drawn(np.asarray(a), input._shape, input.dtype, input._device)
+
+
+@method("bernoulli_", function=False)
+def bernoulli_(self, p=0.5, *, generator=None):
+    e = _engine_of(generator)
+    if isinstance(p, Tensor):
+        return _in_place_draw(self, e.bernoulli_each(np.broadcast_to(p.detach()._host(), self._shape)))
+    return _in_place_draw(self, e.bernoulli(self.numel(), p))
+
+
+@method("exponential_", function=False)
+def exponential_(self, lambd=1, *, generator=None):
+    return _in_place_draw(self, _engine_of(generator).exponential(
+        self.numel(), self.dtype.name, lambd))
+
+
+@method("multinomial")
+def multinomial(input, num_samples, replacement=False, *, generator=None):
+    p = input.detach()._host()
+    a = np.asarray(_engine_of(generator).multinomial(p, num_samples, replacement,
+                                                          dtype=input.dtype.name), np.int64)
+    return mk(a, a.shape, int64)
+
+
+__all__ = ["ALIASES", "contiguous_format", "finish"]

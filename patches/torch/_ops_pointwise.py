@@ -1,0 +1,699 @@
+"""Elementwise operations: arithmetic, comparison, logic, functions of one variable, type conversion."""
+
+import math
+
+import numpy as np
+
+from . import _engine, _raw
+from ._dtype import Size, bfloat16, bool_, float16, float32, get_default_dtype, int64, promote_types, uint8
+from ._tensor import Tensor, method, mk, scalar_dtype
+
+needs, record = _engine.needs, _engine.record
+_NUM = (int, float, bool, complex, np.number, np.bool_)
+
+
+def broadcast_shape(a, b):
+    """Broadcast two shapes. Raises RuntimeError with torch's wording."""
+    if a == b:
+        return a
+    if not a:
+        return b
+    if not b:
+        return a
+    la, lb = len(a), len(b)
+    out = []
+    for i in range(max(la, lb)):
+        x = a[la - 1 - i] if i < la else 1
+        y = b[lb - 1 - i] if i < lb else 1
+        if x != y and x != 1 and y != 1:
+            raise RuntimeError(f"The size of tensor a ({x}) must match the size of tensor b ({y}) at non-singleton "
+                               f"dimension {max(la, lb) - 1 - i}")
+        out.append(y if x == 1 else x)
+    return Size(reversed(out))
+
+
+def sum_to(g, shape, dt=None):
+    """Reduce a gradient to the shape (and dtype) of the input it belongs to."""
+    if g._shape != shape:
+        lead = len(g._shape) - len(shape)
+        dims = list(range(lead)) + [lead + i for i, s in enumerate(shape) if s == 1 and g._shape[lead + i] != 1]
+        if dims:
+            g = g.sum(dims, keepdim=True)
+        g = g.reshape(shape)
+    return g if dt is None or g.dtype is dt else g.to(dt)
+
+
+def category_type(a, b):
+    """Result dtype of two operands, each a tensor or a Python number (torch.result_type)."""
+    ta, tb = isinstance(a, Tensor), isinstance(b, Tensor)
+    da = a.dtype if ta else scalar_dtype(a)
+    db = b.dtype if tb else scalar_dtype(b)
+    if da is db:
+        return da
+    ra = 2 if ta and a._shape else (1 if ta else 0)
+    rb = 2 if tb and b._shape else (1 if tb else 0)
+    if ra == rb:
+        return promote_types(da, db)
+    hi, lo = (da, db) if ra > rb else (db, da)
+    if lo._kind <= hi._kind:
+        return hi
+    if lo._kind == 3:
+        return hi.to_complex() if hi._kind == 2 else (lo if (ra and rb) else get_default_dtype().to_complex())
+    if ra and rb:  # a 0-dim tensor of a higher kind keeps its own dtype
+        return lo
+    return get_default_dtype() if lo._kind == 2 else lo
+
+
+def raw_scalar(s, dt):
+    """Data of a Python number in dtype ``dt``."""
+    if dt is bfloat16:
+        return _raw.cast(_raw.to_var(np.asarray(s, np.float32).reshape(1)), dt)
+    if dt._kind == 1 and isinstance(s, float):
+        s = int(s)
+    with np.errstate(all="ignore"):
+        return np.asarray(s).astype(dt.np)
+
+
+def operand(x, dt):
+    """(data cast to dt, shape) of a tensor or number."""
+    if isinstance(x, Tensor):
+        v = x._data()
+        return (v if x.dtype is dt else _raw.cast(v, dt)), x._shape
+    return raw_scalar(x, dt), ()
+
+
+def device_of(a, b):
+    if isinstance(a, Tensor) and (a._shape or not isinstance(b, Tensor)):
+        return a._device
+    return b._device if isinstance(b, Tensor) else a._device
+
+
+def finish(v, shape, dt, dev):
+    """Wrap raw data, correcting the dtype where Jittor's own promotion differs."""
+    if _raw.dtype_name(v) != dt.name:
+        v = _raw.cast(v, dt)
+    if type(v) is np.ndarray:
+        v = _raw.settle(v)
+    return mk(v, shape, dt, dev)
+
+
+def _touch(a, b):
+    """Move a host operand for good when its partner lives in Jittor, so that it is uploaded once."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        va, vb = a._data(), b._data()
+        if type(va) is not type(vb):
+            if type(va) is np.ndarray:
+                a._var()
+            else:
+                b._var()
+
+
+def _other(x):
+    if isinstance(x, (Tensor, *_NUM)):
+        return x
+    if isinstance(x, np.ndarray):
+        from ._tensor import from_numpy_copy
+
+        return from_numpy_copy(x)
+    return None
+
+
+def binary(name, rawf, a, b, bw=None, dt=None, out=None):
+    """Apply a two-operand primitive with broadcasting and promotion.
+
+    ``bw(g, a, b, out)`` gives both gradients (before reduction); ``dt`` is the compute dtype, ``out`` the result's.
+    """
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        a = mk(np.asarray(a), (), scalar_dtype(a))
+    if dt is None:
+        dt = a.dtype if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype is b.dtype else category_type(a, b)
+    _touch(a, b)
+    (ra, sa), (rb, sb) = operand(a, dt), operand(b, dt)
+    r = finish(rawf(ra, rb), broadcast_shape(sa, sb), out or dt, device_of(a, b))
+    if bw is not None and r.dtype._kind >= 2:
+        ga = isinstance(a, Tensor) and a.requires_grad
+        gb = isinstance(b, Tensor) and b.requires_grad
+        if (ga or gb) and _engine.state.grad:
+            _record_binary(name, a, b, ga, gb, sa, sb, bw, r)
+    return r
+
+
+def _record_binary(name, a, b, ga, gb, sa, sb, bw, r):
+    da, db = getattr(a, "dtype", None), getattr(b, "dtype", None)
+    saved_a = saved_b = saved_r = None
+    uses = bw.uses
+    if "a" in uses:
+        saved_a = a._snap() if isinstance(a, Tensor) else a
+    if "b" in uses:
+        saved_b = b._snap() if isinstance(b, Tensor) else b
+    if "r" in uses:
+        saved_r = r
+
+    def backward(g):
+        xa, xb = bw.a, bw.b
+        return (sum_to(xa(g, saved_a, saved_b, saved_r), sa, da) if ga else None,
+                sum_to(xb(g, saved_a, saved_b, saved_r), sb, db) if gb else None)
+
+    if saved_r is not None:
+        saved_r = r.detach_copy()  # off the tape: no cycle between a result and its node
+    record((r,), (a if ga else None, b if gb else None), backward, name)
+
+
+class _BW:
+    __slots__ = ("a", "b", "uses")
+
+    def __init__(self, uses, a, b):
+        self.uses, self.a, self.b = uses, a, b
+
+
+_ADD = _BW("", lambda g, a, b, r: g, lambda g, a, b, r: g)
+_SUB = _BW("", lambda g, a, b, r: g, lambda g, a, b, r: -g)
+_MUL = _BW("ab", lambda g, a, b, r: g * b, lambda g, a, b, r: g * a)
+_DIV = _BW("ab", lambda g, a, b, r: g / b, lambda g, a, b, r: -g * a / (b * b))
+_MAX = _BW("ab", lambda g, a, b, r: g * _share(a, b, "gt"), lambda g, a, b, r: g * _share(b, a, "gt"))
+_MIN = _BW("ab", lambda g, a, b, r: g * _share(a, b, "lt"), lambda g, a, b, r: g * _share(b, a, "lt"))
+_REM = _BW("ab", lambda g, a, b, r: g, lambda g, a, b, r: -g * (a / b).floor())
+_ATAN2 = _BW("ab", lambda g, a, b, r: g * b / (a * a + b * b), lambda g, a, b, r: -g * a / (a * a + b * b))
+
+
+def _share(a, b, how):
+    win = getattr(a, how)(b) if isinstance(a, Tensor) else getattr(mk(np.asarray(a), (), scalar_dtype(a)), how)(b)
+    tie = (a == b) if isinstance(a, Tensor) else (b == a)
+    return win.to(float32) + tie.to(float32) * 0.5
+
+
+def _pow_a(g, a, b, r):
+    if isinstance(b, Tensor):
+        return g * where(b == 0, zeros_like_scalar(b), b * power(a, b - 1))
+    return g * b * power(a, b - 1) if b != 0 else g * 0
+
+
+def zeros_like_scalar(t):
+    return mk(_raw.full((), 0, t.dtype), (), t.dtype)
+
+
+def _pow_b(g, a, b, r):
+    base = a if isinstance(a, Tensor) else mk(np.asarray(float(a), np.float32), (), float32)
+    return g * r * base.log()
+
+
+_POW = _BW("abr", _pow_a, _pow_b)
+
+
+def _float_dt(a, b):
+    dt = category_type(a, b)
+    return dt if dt._kind >= 2 else get_default_dtype()
+
+
+def _arith(name, rawf, bw, minus=False):
+    def op(input, other, *, alpha=1, out=None):
+        o = _other(other)
+        if o is None:
+            return NotImplemented
+        if alpha != 1:
+            o = o * alpha
+        if minus and isinstance(input, Tensor) and input.dtype is bool_ and getattr(o, "dtype", None) is bool_:
+            raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                               "`logical_xor()` operator instead.")
+        return _into(out, binary(name, rawf, input, o, bw))
+
+    op.__name__ = name
+    return op
+
+
+def _into(out, r):
+    if out is None:
+        return r
+    return out._inplace(r)
+
+
+add = method("add", "__add__")(_arith("add", _raw.add, _ADD))
+sub = method("sub", "subtract", "__sub__")(_arith("sub", _raw.sub, _SUB, True))
+
+
+@method("mul", "multiply", "__mul__")
+def mul(input, other, *, out=None):
+    o = _other(other)
+    if o is None:
+        return NotImplemented
+    dt = None
+    if isinstance(o, Tensor) and isinstance(input, Tensor) and input.dtype is o.dtype is bool_:
+        return _into(out, binary("mul", _raw.logical_and, input, o, None, bool_, bool_))
+    return _into(out, binary("mul", _raw.mul, input, o, _MUL, dt))
+
+
+@method("div", "divide", "true_divide", "__truediv__")
+def div(input, other, *, rounding_mode=None, out=None):
+    o = _other(other)
+    if o is None:
+        return NotImplemented
+    if rounding_mode == "floor":
+        return _into(out, floor_divide(input, o))
+    if rounding_mode == "trunc":
+        dt = category_type(input, o)
+        if dt._kind < 2:
+            return _into(out, (input.double() / o).trunc().to(dt))
+        return _into(out, (input / o).trunc())
+    return _into(out, binary("div", _raw.div, input, o, _DIV, _float_dt(input, o)))
+
+
+@method("floor_divide", "__floordiv__")
+def floor_divide(input, other, *, out=None):
+    o = _other(other)
+    if o is None:
+        return NotImplemented
+    if category_type(input, o)._kind < 2 and not isinstance(o, Tensor) and o == 0:
+        raise RuntimeError("ZeroDivisionError")
+    return _into(out, binary("floor_divide", _raw.floor_divide, input, o))
+
+
+@method("remainder", "__mod__")
+def remainder(input, other, *, out=None):
+    o = _other(other)
+    return NotImplemented if o is None else _into(out, binary("remainder", _raw.remainder, input, o, _REM))
+
+
+@method("fmod")
+def fmod(input, other, *, out=None):
+    q = div(input, other, rounding_mode="trunc")
+    return _into(out, input - q * other)
+
+
+@method("pow", "__pow__")
+def power(input, exponent, *, out=None):
+    e = _other(exponent)
+    if e is None:
+        return NotImplemented
+    if not isinstance(e, Tensor):
+        # squares and roots are by far the most frequent powers and much cheaper as such
+        if e == 2 and isinstance(input, Tensor) and input.dtype._kind >= 1:
+            return _into(out, input * input)
+        if e == 0.5 and isinstance(input, Tensor) and input.dtype._kind == 2:
+            return _into(out, sqrt(input))
+        if input.dtype._kind == 1 and isinstance(e, int) and e < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return _into(out, binary("pow", _raw.power, input, e, _POW))
+
+
+@method("atan2", "arctan2")
+def atan2(input, other):
+    def raw(a, b):
+        return np.asarray(np.arctan2(_raw.to_host(a), _raw.to_host(b)))
+
+    return binary("atan2", raw, input, other, _ATAN2, _float_dt(input, other))
+
+
+maximum = method("maximum")(lambda input, other, *, out=None: _into(
+    out, binary("maximum", _raw.maximum, input, other, _MAX)))
+minimum = method("minimum")(lambda input, other, *, out=None: _into(
+    out, binary("minimum", _raw.minimum, input, other, _MIN)))
+method("fmax")(lambda input, other: where(input.isnan(), other, where(other.isnan(), input, maximum(input, other))))
+method("fmin")(lambda input, other: where(input.isnan(), other, where(other.isnan(), input, minimum(input, other))))
+
+
+def _reflected(op):
+    def r(self, other):
+        o = _other(other)
+        return NotImplemented if o is None else op(o, self)
+
+    return r
+
+
+Tensor.__radd__ = Tensor.__add__
+Tensor.__rmul__ = Tensor.__mul__
+Tensor.__rsub__ = _reflected(sub)
+method("rsub")(lambda input, other, *, alpha=1: sub(_other(other), input, alpha=alpha))
+Tensor.__rtruediv__ = Tensor.__rdiv__ = _reflected(div)
+Tensor.__rfloordiv__ = _reflected(floor_divide)
+Tensor.__rmod__ = _reflected(remainder)
+Tensor.__rpow__ = _reflected(power)
+
+
+def _compare(rawf, *names):
+    def op(input, other, *, out=None):
+        o = _other(other)
+        if o is None:
+            return NotImplemented
+        return _into(out, binary(names[0], rawf, input, o, None, None, bool_))
+
+    return method(*names)(op)
+
+
+_compare(_raw.lt, "lt", "less", "__lt__")
+_compare(_raw.le, "le", "less_equal", "__le__")
+_compare(_raw.gt, "gt", "greater", "__gt__")
+_compare(_raw.ge, "ge", "greater_equal", "__ge__")
+eq = _compare(_raw.eq, "eq", "__eq__")
+_compare(_raw.ne, "ne", "not_equal", "__ne__")
+
+
+def _logical(rawf, *names):
+    def op(input, other, *, out=None):
+        o = _other(other)
+        return _into(out, binary(names[0], rawf, input.bool(), o.bool() if isinstance(o, Tensor) else bool(o), None,
+                                 bool_, bool_))
+
+    return method(*names)(op)
+
+
+_logical(_raw.logical_and, "logical_and")
+_logical(_raw.logical_or, "logical_or")
+_logical(_raw.logical_xor, "logical_xor")
+
+
+def _bits(raw_int, raw_bool, name, dunder):
+    def op(input, other, *, out=None):
+        o = _other(other)
+        if o is None:
+            return NotImplemented
+        dt = category_type(input, o)
+        if dt._kind >= 2:
+            raise RuntimeError(f'"{name}" not implemented for {dt.name}')
+        return _into(out, binary(name, raw_bool if dt is bool_ else raw_int, input, o))
+
+    method(name, f"__{dunder}__")(op)
+    if dunder in ("and", "or", "xor"):
+        setattr(Tensor, f"__r{dunder}__", op)
+
+
+_bits(_raw.bitwise_and, _raw.logical_and, "bitwise_and", "and")
+_bits(_raw.bitwise_or, _raw.logical_or, "bitwise_or", "or")
+_bits(_raw.bitwise_xor, _raw.logical_xor, "bitwise_xor", "xor")
+_bits(_raw.left_shift, _raw.left_shift, "bitwise_left_shift", "lshift")
+_bits(_raw.right_shift, _raw.right_shift, "bitwise_right_shift", "rshift")
+
+
+# --- one operand ---------------------------------------------------------------------------------------------------
+def unary(name, rawf, x, bw=None, uses="x", to_float=True, out_dt=None):
+    """Apply a one-operand primitive. ``bw(g, x, r)`` is its gradient; ``uses`` names what it needs saved."""
+    dt = x.dtype
+    v = x._data()
+    if to_float and dt._kind < 2:
+        dt = get_default_dtype()
+        v = _raw.cast(v, dt)
+    r = finish(rawf(v), x._shape, out_dt or dt, x._device)
+    if bw is not None and x.requires_grad and _engine.state.grad:
+        sx = x._snap() if "x" in uses else None
+        sr = r.detach_copy() if "r" in uses else None
+        if sr is not None and _engine.state.grad:
+            sr = _Saved(r, sr)
+        record((r,), (x,), lambda g: (bw(g, sx, sr.get() if sr is not None else None),), name)
+    return r
+
+
+class _Saved:
+    """A saved result. With create_graph it must be on the tape: then it is recomputed from a weak link if alive."""
+
+    __slots__ = ("ref", "value")
+
+    def __init__(self, result, value):
+        import weakref
+
+        self.ref, self.value = weakref.ref(result), value
+
+    def get(self):
+        if _engine.state.grad:
+            t = self.ref()
+            if t is not None and t._data() is self.value._v:
+                return t
+        return self.value
+
+
+def _def(name, rawf, bw=None, uses="x", to_float=True, aliases=()):
+    def op(input, *, out=None):
+        return _into(out, unary(name, rawf, input, bw, uses, to_float))
+
+    op.__name__ = name
+    return method(name, *aliases)(op)
+
+
+neg = _def("neg", _raw.neg, lambda g, x, r: -g, "", False, ("negative", "__neg__"))
+abs_ = _def("abs", _raw.abs_, lambda g, x, r: g * x.sign(), "x", False, ("absolute", "__abs__"))
+exp = _def("exp", _raw.exp, lambda g, x, r: g * r, "r")
+log = _def("log", _raw.log, lambda g, x, r: g / x)
+sqrt = _def("sqrt", _raw.sqrt, lambda g, x, r: g / (r * 2), "r")
+sin = _def("sin", _raw.sin, lambda g, x, r: g * x.cos())
+cos = _def("cos", _raw.cos, lambda g, x, r: -g * x.sin())
+tan = _def("tan", _raw.tan, lambda g, x, r: g * (r * r + 1), "r")
+_def("asin", _raw.asin, lambda g, x, r: g / (1 - x * x).sqrt(), aliases=("arcsin",))
+_def("acos", _raw.acos, lambda g, x, r: -g / (1 - x * x).sqrt(), aliases=("arccos",))
+_def("atan", _raw.atan, lambda g, x, r: g / (x * x + 1), aliases=("arctan",))
+_def("sinh", _raw.sinh, lambda g, x, r: g * x.cosh())
+_def("cosh", _raw.cosh, lambda g, x, r: g * x.sinh())
+tanh = _def("tanh", _raw.tanh, lambda g, x, r: g * (1 - r * r), "r")
+_def("asinh", _raw.asinh, lambda g, x, r: g / (x * x + 1).sqrt(), aliases=("arcsinh",))
+_def("acosh", _raw.acosh, lambda g, x, r: g / (x * x - 1).sqrt(), aliases=("arccosh",))
+_def("atanh", _raw.atanh, lambda g, x, r: g / (1 - x * x), aliases=("arctanh",))
+erf = _def("erf", _raw.erf, lambda g, x, r: g * (2 / math.sqrt(math.pi)) * (-x * x).exp())
+sigmoid = _def("sigmoid", _raw.sigmoid, lambda g, x, r: g * r * (1 - r), "r")
+floor = _def("floor", _raw.floor, lambda g, x, r: g * 0, "", False)
+_def("ceil", _raw.ceil, lambda g, x, r: g * 0, "", False)
+_def("trunc", _raw.trunc, lambda g, x, r: g * 0, "", False, ("fix",))
+
+
+@method("round")
+def round_(input, *, decimals=0):
+    if input.dtype._kind < 2:
+        return input.clone()
+    if decimals:
+        return round_(input * 10.0**decimals) / 10.0**decimals
+    return unary("round", _raw.round_, input, lambda g, x, r: g * 0, "", False)
+
+
+method("frac")(lambda input: input - input.trunc())
+method("rsqrt")(lambda input: 1 / sqrt(input))
+method("reciprocal")(lambda input: 1 / input)
+method("square")(lambda input: input * input)
+method("log2")(lambda input: log(input) * (1 / math.log(2)) if not _on_host(input) else _host_unary(np.log2, input))
+method("log10")(lambda input: log(input) * (1 / math.log(10)) if not _on_host(input) else _host_unary(np.log10, input))
+method("log1p")(lambda input: _precise(np.log1p, input, lambda g, x, r: g / (x + 1)))
+method("expm1")(lambda input: _precise(np.expm1, input, lambda g, x, r: g * x.exp()))
+method("exp2")(lambda input: exp(input * math.log(2)))
+method("erfc")(lambda input: 1 - erf(input))
+method("deg2rad")(lambda input: input * (math.pi / 180))
+method("rad2deg")(lambda input: input * (180 / math.pi))
+method("positive", "__pos__")(lambda input: input)
+
+
+def _on_host(x):
+    return type(x._data()) is np.ndarray and not x.requires_grad
+
+
+def _host_unary(f, x):
+    return unary(f.__name__, lambda v: np.asarray(f(v)), x)
+
+
+def _precise(f, x, bw):
+    """A function Jittor has no accurate kernel for: computed on the host."""
+    return unary(f.__name__, lambda v: np.asarray(f(_raw.to_host(v)), dtype=_raw.to_host(v).dtype), x, bw)
+
+
+@method("erfinv")
+def erfinv(input):
+    """Inverse error function: Giles' single-precision start, two Newton steps in float64 on the host."""
+
+    def raw(v):
+        a = _raw.to_host(v)
+        y = a.astype(np.float64)
+        with np.errstate(all="ignore"):
+            w = -np.log((1 - y) * (1 + y))
+            x = _giles(w, y)
+            for _ in range(2):
+                e = _raw._np_erf(x) - y
+                x = np.where(np.isfinite(x), x - e / (2 / math.sqrt(math.pi) * np.exp(-x * x)), x)
+            x = np.where(np.abs(y) == 1, np.copysign(np.inf, y), np.where(np.abs(y) > 1, np.nan, x))
+        return np.asarray(x, a.dtype)
+
+    return unary("erfinv", raw, input, lambda g, x, r: g * (math.sqrt(math.pi) / 2) * (r * r).exp(), "r")
+
+
+def _giles(w, y):
+    """M. Giles, Approximating the erfinv function (2010), table 5."""
+    c1 = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503,
+          -0.00417768164, 0.246640727, 1.50140941)
+    c2 = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613,
+          0.00943887047, 1.00167406, 2.83297682)
+    return np.where(w < 5, np.polyval(c1, w - 2.5), np.polyval(c2, np.sqrt(np.maximum(w, 0)) - 3)) * y
+
+
+@method("sign", "sgn")
+def sign(input):
+    if input.dtype is bool_:
+        return input.clone()
+    if input.dtype is uint8:
+        return (input != 0).to(uint8)
+    return ((input > 0).to(input.dtype) - (input < 0).to(input.dtype)).detach_copy()
+
+
+@method("isnan")
+def isnan(input):
+    return unary("isnan", _raw.isnan, input, to_float=False, out_dt=bool_)
+
+
+@method("isinf")
+def isinf(input):
+    return input.abs() == math.inf if input.dtype._kind >= 2 else input != input
+
+
+@method("isfinite")
+def isfinite(input):
+    return (input.abs() != math.inf) & (input == input) if input.dtype._kind >= 2 else input == input
+
+
+method("isposinf")(lambda input: input == math.inf)
+method("isneginf")(lambda input: input == -math.inf)
+
+
+@method("logical_not")
+def logical_not(input):
+    return unary("logical_not", _raw.logical_not, input.bool(), to_float=False, out_dt=bool_)
+
+
+@method("bitwise_not", "__invert__")
+def bitwise_not(input):
+    if input.dtype is bool_:
+        return logical_not(input)
+    return unary("bitwise_not", _raw.bitwise_not, input, to_float=False)
+
+
+@method("where")
+def where(condition, input=None, other=None):
+    if input is None:
+        return condition.nonzero(as_tuple=True)
+    if isinstance(condition, Tensor) and condition.dtype is not bool_:
+        condition = condition.bool()
+    tens = [t for t in (input, other) if isinstance(t, Tensor)]
+    dt = category_type(input, other)
+    for t in (*tens, condition):
+        if type(t._data()) is not np.ndarray:
+            for u in (*tens, condition):
+                u._var()
+            break
+    (ra, sa), (rb, sb) = operand(input, dt), operand(other, dt)
+    c = condition._data()
+    shape = broadcast_shape(condition._shape, broadcast_shape(sa, sb))
+    r = finish(_raw.where(c, ra, rb), shape, dt, condition._device)
+    if needs(*tens):
+        cs = condition.detach_copy()
+        ga, gb = (isinstance(t, Tensor) and t.requires_grad for t in (input, other))
+        da, db = getattr(input, "dtype", None), getattr(other, "dtype", None)
+        record((r,), (input if ga else None, other if gb else None),
+               lambda g: (sum_to(where(cs, g, 0), sa, da) if ga else None,
+                          sum_to(where(cs, 0, g), sb, db) if gb else None), "where")
+    return r
+
+
+# `Tensor.where(self, condition, other)` has another order than torch.where
+Tensor.where = lambda self, condition, other: where(condition, self, other)
+
+
+@method("clamp", "clip")
+def clamp(input, min=None, max=None, *, out=None):
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    r = input
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        r = r if min is None else maximum(r, min)
+        return _into(out, r if max is None else minimum(r, max))
+
+    def raw(v):
+        dt = r.dtype
+        if min is not None:
+            v = _raw.maximum(v, raw_scalar(min, dt))
+        return v if max is None else _raw.minimum(v, raw_scalar(max, dt))
+
+    if input.dtype._kind < 2 and any(isinstance(m, float) for m in (min, max)):
+        r = input = input.to(get_default_dtype())
+
+    def bw(g, x, _):
+        mask = None
+        if min is not None:
+            mask = x >= min
+        if max is not None:
+            mask = x <= max if mask is None else mask & (x <= max)
+        return where(mask, g, 0)
+
+    return _into(out, unary("clamp", raw, input, bw, "x", False))
+
+
+method("clamp_min")(lambda input, min: clamp(input, min))
+method("clamp_max")(lambda input, max: clamp(input, None, max))
+
+
+@method("nan_to_num")
+def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
+    from ._dtype import finfo
+
+    if input.dtype._kind < 2:
+        return input.clone()
+    fi = finfo(input.dtype)
+    r = where(input.isnan(), nan if nan is not None else 0.0, input)
+    r = where(input == math.inf, fi.max if posinf is None else posinf, r)
+    return where(input == -math.inf, fi.min if neginf is None else neginf, r)
+
+
+method("addcmul")(lambda input, tensor1, tensor2, *, value=1: input + tensor1 * tensor2 * value)
+method("addcdiv")(lambda input, tensor1, tensor2, *, value=1: input + tensor1 / tensor2 * value)
+
+
+@method("lerp")
+def lerp(input, end, weight):
+    """``input + weight * (end - input)``, from the nearer end as PyTorch computes it."""
+    if isinstance(weight, Tensor):
+        near = weight.abs() < 0.5
+        return where(near, input + weight * (end - input), end - (end - input) * (1 - weight))
+    return input + weight * (end - input) if abs(weight) < 0.5 else end - (end - input) * (1 - weight)
+
+
+@method("masked_fill")
+def masked_fill(input, mask, value):
+    v = value.to(input.dtype) if isinstance(value, Tensor) else value
+    r = where(mask, v, input)
+    return r if r.dtype is input.dtype else r.to(input.dtype)
+
+
+method("logaddexp")(lambda input, other: maximum(input, other) + (-(input - other).abs()).exp().log1p())
+method("hypot")(lambda input, other: (input * input + other * other).sqrt())
+method("xlogy")(lambda input, other: where(input == 0, zeros_like_scalar(other), input * other.log()))
+method("relu", attach=True)(lambda input: unary(
+    "relu", lambda v: _raw.maximum(v, raw_scalar(0, input.dtype)), input, lambda g, x, r: where(x > 0, g, 0), "x",
+    False))
+
+
+# --- type conversion -----------------------------------------------------------------------------------------------
+def convert(x, dt):
+    """``x`` in dtype ``dt`` (always a new tensor)."""
+    r = finish(_raw.cast(x._data(), dt), x._shape, dt, x._device)
+    if x.requires_grad and _engine.state.grad and dt._kind >= 2:
+        src = x.dtype
+        record((r,), (x,), lambda g: (g.to(src),), "to_copy")
+    return r
+
+
+IN_PLACE = ("add sub subtract mul multiply div divide true_divide floor_divide remainder fmod pow neg negative abs exp "
+            "log sqrt sin cos tan tanh sigmoid erf floor ceil trunc round rsqrt reciprocal square log2 log10 log1p "
+            "expm1 exp2 erfc erfinv sign clamp clip clamp_min clamp_max nan_to_num addcmul addcdiv lerp masked_fill "
+            "logical_not logical_and logical_or logical_xor bitwise_not bitwise_and bitwise_or bitwise_xor lt le gt ge "
+            "eq ne atan asin acos sinh cosh relu fmod frac atan2 xlogy").split()
+
+
+def _make_inplace(name):
+    f = getattr(Tensor, name)
+
+    def op(self, *args, **kw):
+        with_comparison = name in ("lt", "le", "gt", "ge", "eq", "ne") or name.startswith("logical")
+        self._check_inplace()
+        r = f(self._snap() if self._rg else self, *args, **kw)
+        return self._inplace(r.to(self.dtype) if with_comparison else r)
+
+    op.__name__ = name + "_"
+    return op
+
+
+for _n in IN_PLACE:
+    setattr(Tensor, _n + "_", _make_inplace(_n))
+for _d, _n in (("iadd", "add_"), ("isub", "sub_"), ("imul", "mul_"), ("itruediv", "div_"), ("ipow", "pow_"),
+               ("ifloordiv", "floor_divide_"), ("imod", "remainder_"), ("iand", "bitwise_and_"),
+               ("ior", "bitwise_or_"), ("ixor", "bitwise_xor_")):
+    setattr(Tensor, f"__{_d}__", getattr(Tensor, _n))
+__all__ = ["float16", "int64"]

@@ -1,0 +1,445 @@
+"""Data-level primitives: every function takes and returns NumPy arrays or Jittor variables.
+
+A tensor's data is either a host array (0-dim values, integer and schedule tables: computed at once, no kernel to
+compile) or a Jittor variable (everything heavy, lazy). A primitive stays on the host while all its inputs are there
+and moves to Jittor as soon as one is not. Jittor has no 0-dim variables: here such a value is a variable of shape
+``[1]``; the tensor above knows the difference. Nothing here knows about gradients.
+"""
+
+import numpy as np
+
+from jtorch.startup import import_jittor
+
+jt = import_jittor()
+Var = jt.Var
+ndarray = np.ndarray
+
+HOST_MAX = 1 << 16  # elements; larger results of host arithmetic move to Jittor
+
+
+def is_host(x):
+    return type(x) is ndarray
+
+
+def to_var(x):
+    """Upload a host array; a Jittor variable is returned as it is."""
+    if type(x) is Var:
+        return x
+    if x.dtype.kind == "c":
+        raise NotImplementedError("complex tensors of this backend live on the host and cannot be mixed with Jittor's")
+    return jt.array(np.ascontiguousarray(x))
+
+
+def to_host(x, shape=None):
+    """Fetch data as a NumPy array (bfloat16 comes back as float32). Waits for pending kernels."""
+    if type(x) is ndarray:
+        return x
+    a = x.numpy()
+    return a if shape is None or a.shape == tuple(shape) else a.reshape(shape)
+
+
+def dtype_name(x):
+    return x.dtype.name if type(x) is ndarray else str(x.dtype)
+
+
+def cast(x, dt):
+    """Convert to a `torch.dtype`; float to integer truncates towards zero, anything to bool tests for non-zero."""
+    if type(x) is ndarray:
+        if dt.np is not None:
+            if x.dtype == dt.np:
+                return x
+            with np.errstate(all="ignore"):
+                if dt.np.kind in "iu" and x.dtype.kind == "f":  # wrap instead of undefined behaviour, as PyTorch does
+                    return np.trunc(x).astype(np.int64).astype(dt.np)
+                if x.dtype.kind == "c" and dt.np.kind != "c":
+                    x = x.real
+                return x.astype(dt.np)
+        x = to_var(x.astype(np.float32))
+    name = dt.jt
+    if name is None:
+        return to_host(x).astype(dt.np)
+    if str(x.dtype) == name:
+        return x
+    if name == "bool":
+        return x != 0 if str(x.dtype) != "bool" else x
+    if name in ("uint8", "int8", "int16") and str(x.dtype).startswith(("float", "bfloat")):
+        return jt.unary(jt.unary(x, "int32"), name)
+    return jt.unary(x, name)
+
+
+def full(shape, value, dt):
+    """Constant data. 1-D, integer and 0-dim constants stay on the host."""
+    n = 1
+    for s in shape:
+        n *= s
+    if dt.np is not None and (dt.jt is None or n == 0 or n <= 64 or (n <= HOST_MAX and (
+            len(shape) < 2 or dt._kind != 2 or dt.itemsize == 8))):
+        return np.full(shape, value, dt.np)
+    if not shape:
+        return jt.unary(jt.array(np.asarray(value, np.float32).reshape(1)), dt.jt)
+    v = jt.array(np.asarray(value, np.float64 if dt.itemsize == 8 and dt._kind == 2 else (
+        np.float32 if dt._kind == 2 else dt.np)).reshape(1))
+    return jt.broadcast(cast(v, dt), tuple(shape))
+
+
+def settle(x):
+    """Keep small host results on the host, move large ones to Jittor."""
+    if type(x) is ndarray and x.size > HOST_MAX and x.dtype.kind != "c":
+        return to_var(x)
+    return x
+
+
+def _pair(a, b):
+    return to_var(a), to_var(b)
+
+
+# --- elementwise ---------------------------------------------------------------------------------------------------
+def _np_quiet(f):
+    def run(*a):
+        with np.errstate(all="ignore"):
+            return np.asarray(f(*a))
+
+    return run
+
+
+def _binary(np_fn, jt_name):
+    np_fn = _np_quiet(np_fn)
+    jt_fn = getattr(jt, jt_name)
+
+    def op(a, b):
+        if type(a) is ndarray and type(b) is ndarray:
+            return np_fn(a, b)
+        return jt_fn(to_var(a), to_var(b))
+
+    return op
+
+
+add = _binary(np.add, "add")
+sub = _binary(np.subtract, "subtract")
+mul = _binary(np.multiply, "multiply")
+logical_and = _binary(np.logical_and, "logical_and")
+logical_or = _binary(np.logical_or, "logical_or")
+logical_xor = _binary(np.logical_xor, "logical_xor")
+bitwise_and = _binary(np.bitwise_and, "bitwise_and")
+bitwise_or = _binary(np.bitwise_or, "bitwise_or")
+bitwise_xor = _binary(np.bitwise_xor, "bitwise_xor")
+left_shift = _binary(np.left_shift, "left_shift")
+right_shift = _binary(np.right_shift, "right_shift")
+eq = _binary(np.equal, "equal")
+ne = _binary(np.not_equal, "not_equal")
+lt = _binary(np.less, "less")
+le = _binary(np.less_equal, "less_equal")
+gt = _binary(np.greater, "greater")
+ge = _binary(np.greater_equal, "greater_equal")
+_div = _binary(np.divide, "divide")
+
+
+def div(a, b):
+    """True division of floating-point data."""
+    return _div(a, b)
+
+
+def _nan_through(a, b, r):
+    # Jittor's max and min drop a NaN that stands second; PyTorch passes it on.
+    return jt.ternary(a != a, a, jt.ternary(b != b, b, r))
+
+
+def maximum(a, b):
+    if type(a) is ndarray and type(b) is ndarray:
+        return np.maximum(a, b)
+    a, b = _pair(a, b)
+    a, b = _same_shape(a, b)
+    r = jt.maximum(a, b)
+    return _nan_through(a, b, r) if "float" in str(r.dtype) else r
+
+
+def minimum(a, b):
+    if type(a) is ndarray and type(b) is ndarray:
+        return np.minimum(a, b)
+    a, b = _pair(a, b)
+    a, b = _same_shape(a, b)
+    r = jt.minimum(a, b)
+    return _nan_through(a, b, r) if "float" in str(r.dtype) else r
+
+
+def _same_shape(a, b):
+    if tuple(a.shape) == tuple(b.shape):
+        return a, b
+    shape = np.broadcast_shapes(tuple(a.shape), tuple(b.shape))
+    return jt.broadcast(a, shape), jt.broadcast(b, shape)
+
+
+def floor_divide(a, b):
+    """Quotient rounded down (Python's ``//``); Jittor's own rounds towards zero."""
+    if type(a) is ndarray and type(b) is ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(np.floor_divide(a, b))
+    a, b = _pair(a, b)
+    if "float" in str(a.dtype):
+        return jt.floor(a / b)
+    q = jt.floor_divide(a, b)
+    return q - jt.logical_and(q * b != a, jt.logical_xor(a < 0, b < 0)).cast(a.dtype)
+
+
+def remainder(a, b):
+    """Remainder with the sign of the divisor (Python's ``%``)."""
+    if type(a) is ndarray and type(b) is ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(np.remainder(a, b))
+    a, b = _pair(a, b)
+    return a - floor_divide(a, b) * b
+
+
+def trunc(x):
+    if type(x) is ndarray:
+        return np.asarray(np.trunc(x))
+    return jt.ternary(x < 0, jt.ceil(x), jt.floor(x))
+
+
+def power(a, b):
+    if type(a) is ndarray and type(b) is ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(np.power(a, b))
+    a, b = _pair(a, b)
+    return jt.pow(a, b)
+
+
+def _unary(np_fn, jt_name):
+    np_fn = _np_quiet(np_fn)
+    jt_fn = getattr(jt, jt_name)
+
+    def op(x):
+        return np_fn(x) if type(x) is ndarray else jt_fn(x)
+
+    return op
+
+
+def _np_erf(x):
+    import math
+
+    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
+
+
+neg = _unary(np.negative, "negative")
+abs_ = _unary(np.abs, "abs")
+exp = _unary(np.exp, "exp")
+log = _unary(np.log, "log")
+sqrt = _unary(np.sqrt, "sqrt")
+sin = _unary(np.sin, "sin")
+cos = _unary(np.cos, "cos")
+tan = _unary(np.tan, "tan")
+asin = _unary(np.arcsin, "asin")
+acos = _unary(np.arccos, "acos")
+atan = _unary(np.arctan, "atan")
+sinh = _unary(np.sinh, "sinh")
+cosh = _unary(np.cosh, "cosh")
+tanh = _unary(np.tanh, "tanh")
+asinh = _unary(np.arcsinh, "asinh")
+acosh = _unary(np.arccosh, "acosh")
+atanh = _unary(np.arctanh, "atanh")
+erf = _unary(_np_erf, "erf")
+floor = _unary(np.floor, "floor")
+ceil = _unary(np.ceil, "ceil")
+logical_not = _unary(np.logical_not, "logical_not")
+bitwise_not = _unary(np.bitwise_not, "bitwise_not")
+
+
+def sigmoid(x):
+    if type(x) is ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(1 / (1 + np.exp(-x)), dtype=x.dtype)
+    return jt.sigmoid(x)
+
+
+def round_(x):
+    """Nearest integer, ties to even."""
+    if type(x) is ndarray:
+        return np.asarray(np.round(x))
+    r = jt.floor(x + 0.5)
+    odd = (r - jt.floor(r * 0.5) * 2) != 0
+    return jt.ternary(jt.logical_and(r - x == 0.5, odd), r - 1, r)
+
+
+def isnan(x):
+    if type(x) is ndarray:
+        return np.isnan(x) if x.dtype.kind in "fc" else np.zeros(x.shape, bool)
+    return x != x
+
+
+def where(c, a, b):
+    """Elementwise choice; shapes broadcast, ``a`` and ``b`` share their dtype already."""
+    if type(c) is ndarray and type(a) is ndarray and type(b) is ndarray:
+        return np.where(c, a, b)
+    c, a, b = to_var(c), to_var(a), to_var(b)
+    shape = np.broadcast_shapes(tuple(c.shape), tuple(a.shape), tuple(b.shape))
+    c, a, b = (v if tuple(v.shape) == shape else jt.broadcast(v, shape) for v in (c, a, b))
+    return jt.ternary(c, a, b)
+
+
+# --- shape ---------------------------------------------------------------------------------------------------------
+def reshape(x, shape):
+    if type(x) is ndarray:
+        return x.reshape(shape)
+    return jt.reshape(x, tuple(shape) or (1,))
+
+
+def transpose(x, dims):
+    if type(x) is ndarray:
+        return x.transpose(dims)
+    if list(dims) == list(range(len(dims))):
+        return x
+    return jt.transpose(x, tuple(dims))
+
+
+def expand(x, shape):
+    if type(x) is ndarray:
+        return np.broadcast_to(x, shape)
+    shape = tuple(shape) or (1,)
+    if tuple(x.shape) == shape:
+        return x
+    x = jt.reshape(x, (1,) * (len(shape) - len(x.shape)) + tuple(x.shape)) if len(x.shape) < len(shape) else x
+    return jt.broadcast(x, shape)
+
+
+def concat(xs, dim):
+    if all(type(x) is ndarray for x in xs):
+        return np.concatenate(xs, dim)
+    return jt.concat([to_var(x) for x in xs], dim)
+
+
+def getitem(x, index):
+    """Basic indexing by a tuple of slices and ints that covers every axis in order (no None, no Ellipsis)."""
+    if type(x) is ndarray:
+        return np.asarray(x[index])
+    out = []
+    for n, i in zip(x.shape, index):
+        if isinstance(i, slice):
+            start, stop, step = i.indices(n)
+            length = len(range(start, stop, step))
+            out.append((start, length, step))
+        else:
+            out.append((i, 0, 1))
+    if any(isinstance(i, slice) and length == 0 for i, (_, length, _) in zip(index, out)):
+        shape = tuple(length for i, (_, length, _) in zip(index, out) if isinstance(i, slice))
+        return to_var(np.zeros(shape, np.float32)).cast(x.dtype) if shape else x
+    slices = tuple(slice(s, s + length * st if st > 0 else None, st) if isinstance(i, slice) else slice(s, s + 1, 1)
+                   for i, (s, length, st) in zip(index, out))
+    y = x
+    if any((s, length, st) != (0, n, 1) for n, (s, length, st) in zip(x.shape, out)):
+        # a negative step is an index table: Jittor's slices go forward only
+        flips = [d for d, (_, _, st) in enumerate(out) if st < 0]
+        if flips:
+            y = jt.getitem(x, tuple(slice(None) if d in flips else s for d, s in enumerate(slices)))
+            for d in flips:
+                s, length, st = out[d]
+                idx = jt.array((s + np.arange(length) * st).astype(np.int64))
+                y = jt.getitem(y, (slice(None),) * d + (idx,))
+        else:
+            y = jt.getitem(x, slices)
+    shape = tuple(length for i, (_, length, _) in zip(index, out) if isinstance(i, slice))
+    if tuple(y.shape) != (shape or (1,)):
+        y = jt.reshape(y, shape or (1,))
+    return y
+
+
+def setitem(x, index, value):
+    """A copy of ``x`` with the basic index region replaced by ``value`` (same dtype, shape of the region)."""
+    if type(x) is ndarray and type(value) is ndarray:
+        y = x.copy()
+        y[index] = value
+        return y
+    x, value = to_var(x), to_var(value)
+    norm, vshape, flips = [], [], []
+    for d, (n, i) in enumerate(zip(x.shape, index)):
+        if isinstance(i, slice):
+            start, stop, step = i.indices(n)
+            length = len(range(start, stop, step))
+            if length == 0:
+                return x
+            if step < 0:
+                flips.append(len(vshape))
+                start, step = start + (length - 1) * step, -step
+            norm.append(slice(start, start + (length - 1) * step + 1, step))
+            vshape.append(length)
+        else:
+            norm.append(slice(i, i + 1, 1))
+            vshape.append(1)
+    value = jt.reshape(value, tuple(vshape))
+    for d in flips:
+        value = getitem(value, tuple(slice(None, None, -1) if k == d else slice(None) for k in range(len(vshape))))
+    return x.clone().setitem(tuple(norm), value)
+
+
+_TAKE = """
+    const int64_t rows = in1->num, width = in0->num / (in0_shape0 ? in0_shape0 : 1), n = in0_shape0;
+    #pragma omp parallel for
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = in1_p[r]; if (i < 0) i += n;
+        if (i < 0 || i >= n) continue;
+        for (int64_t c = 0; c < width; c++) out0_p[r * width + c] = in0_p[i * width + c];
+    }
+"""
+# Threads own columns, so that rows named twice are added without races and always in the same order.
+_ADD_ROWS = """
+    const int64_t rows = in1->num, n = in0_shape0, width = n ? in0->num / n : 0;
+    for (int64_t k = 0; k < in0->num; k++) out0_p[k] = in0_p[k];
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = in1_p[r]; if (i < 0) i += n;
+        for (int64_t c = 0; c < width; c++) out0_p[i * width + c] %s in2_p[r * width + c];
+    }
+"""
+
+
+def _index(idx, n):
+    if type(idx) is ndarray:
+        if idx.size and (idx.min() < -n or idx.max() >= n):
+            bad = idx.min() if idx.min() < -n else idx.max()
+            raise IndexError(f"index {bad} is out of bounds for dimension with size {n}")
+    return to_var(idx)
+
+
+def take_rows(x, idx):
+    """``x[idx]`` for 2-D ``x`` and 1-D integer ``idx``. Raises IndexError if a host index is out of range."""
+    if type(x) is ndarray and type(idx) is ndarray:
+        return x[idx]
+    x = to_var(x)
+    idx = _index(idx, x.shape[0])
+    return jt.code((idx.shape[0], x.shape[1]), x.dtype, [x, idx], cpu_src=_TAKE)
+
+
+def add_rows(x, idx, values):
+    """``x`` with ``values[r]`` added to row ``idx[r]``; repeated rows accumulate in order."""
+    if type(x) is ndarray and type(idx) is ndarray and type(values) is ndarray:
+        y = x.copy()
+        np.add.at(y, idx, values)
+        return y
+    x = to_var(x)
+    return jt.code(x.shape, x.dtype, [x, _index(idx, x.shape[0]), to_var(values)], cpu_src=_ADD_ROWS % "+=")
+
+
+def put_rows(x, idx, values):
+    """``x`` with row ``idx[r]`` replaced by ``values[r]``; the last of repeated rows wins."""
+    if type(x) is ndarray and type(idx) is ndarray and type(values) is ndarray:
+        y = x.copy()
+        y[idx] = values
+        return y
+    x = to_var(x)
+    return jt.code(x.shape, x.dtype, [x, _index(idx, x.shape[0]), to_var(values)], cpu_src=_ADD_ROWS % "=")
+
+
+# --- reductions ----------------------------------------------------------------------------------------------------
+def _reduction(np_fn, jt_op):
+    def op(x, dims, keepdim):
+        if type(x) is ndarray:
+            return np.asarray(np_fn(x, axis=tuple(dims), keepdims=keepdim))
+        if not dims:
+            return x
+        return jt.reduce(x, jt_op, tuple(dims), keepdim)
+
+    return op
+
+
+sum_ = _reduction(lambda x, axis, keepdims: np.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype), "add")
+prod = _reduction(lambda x, axis, keepdims: np.prod(x, axis=axis, keepdims=keepdims, dtype=x.dtype), "multiply")
+amax = _reduction(np.max, "maximum")
+amin = _reduction(np.min, "minimum")

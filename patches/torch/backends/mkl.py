@@ -1,0 +1,5 @@
+"""Intel MKL: not used; products run on oneDNN."""
+
+
+def is_available():
+    return False

@@ -1,0 +1,26 @@
+"""What a worker process knows about itself."""
+
+_current = None
+
+
+class WorkerInfo:
+    """Fields of one worker: ``id`` (0-based), ``num_workers``, ``seed`` (its PyTorch seed) and ``dataset`` (its copy)."""
+
+    def __init__(self, *, id, num_workers, seed, dataset):
+        self.id = id
+        self.num_workers = num_workers
+        self.seed = seed
+        self.dataset = dataset
+
+    def __repr__(self):
+        return f"WorkerInfo(id={self.id}, num_workers={self.num_workers}, seed={self.seed}, dataset={self.dataset!r})"
+
+
+def get_worker_info():
+    """The `WorkerInfo` of this worker process; None in the main process."""
+    return _current
+
+
+def set_worker_info(info):
+    global _current
+    _current = info
