@@ -113,6 +113,11 @@ def describe() -> dict[str, object]:
     }
 
 
+def cuda_version() -> str | None:
+    """CUDA version, for example "12.2", of the toolkit that the started Jittor compiles with; None on the CPU."""
+    return toolchain.decide_cuda().version if _jittor is not None and _jittor.has_cuda else None
+
+
 def _look_around() -> tuple[Path, Path, Cuda]:
     """Check all that Jittor needs and link oneDNN; returns the cache's home, its folder, and the decision about CUDA."""
     if sys.platform != "linux":

@@ -46,6 +46,7 @@ class Cuda:
     usable: bool
     nvcc: str
     reason: str
+    version: str | None = None
 
 
 def jittor_folder() -> Path:
@@ -232,7 +233,8 @@ def decide_cuda() -> Cuda:
     missing = [name for name in ("libcudart.so", "libcublas.so", "libcudnn.so", "libcudnn_ops_infer.so") if not _beside(nvcc, name)]
     if missing:
         return Cuda(False, "", f"{count.value} device(s), but {', '.join(missing)} not found beside {nvcc} (cuDNN 8 is needed)")
-    return Cuda(True, nvcc, f"{count.value} device(s), CUDA {version[0]}.{version[1]}")
+    number = f"{version[0]}.{version[1]}"
+    return Cuda(True, nvcc, f"{count.value} device(s), CUDA {number}", number)
 
 
 def _nvcc_version(nvcc: str) -> tuple[int, int] | None:

@@ -136,7 +136,7 @@ class Tensor(metaclass=TensorMeta):
             if root._rg and root._node is None and root._base is None:
                 raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place "
                                    "operation.")
-        if self._view is not None and self._view[1] is None:
+        if self._view is not None and self._view[1] is None and not self._view[2]:
             raise RuntimeError("unsupported operation: this view cannot be written through; clone() it first")
 
     def _inplace(self, new):

@@ -1,7 +1,7 @@
 """The only way pickles are read: an unpickler that builds listed things and nothing else.
 
-A pickle is a program: it names functions and calls them. Here every name is looked up in a fixed table, so a file can make
-tensors, containers, numbers, dates, NumPy arrays and a few plain records, and cannot reach anything else, whatever
+A pickle is a program: it names functions and calls them. Here every name is looked up in a fixed table, so a file can
+make tensors, containers, numbers, dates, NumPy arrays and a few plain records, and cannot reach anything else, whatever
 ``weights_only`` says. A class of your own is added with `torch.serialization.add_safe_globals`.
 
 Three steps of the pickle machine are guarded, not only the lookup of names: what may be *called*, which objects may be
@@ -40,7 +40,7 @@ def _encode(text, encoding="latin1"):
 def _numpy_dtype(code, align=False, copy=True):
     dtype = np.dtype(code, copy=True)  # its state follows: a copy, not NumPy's own one
     if dtype.hasobject or dtype.kind == "V":
-        raise Refused(f"the file holds a NumPy array of dtype {code!r}; only numbers, booleans, dates and text are read")
+        raise Refused(f"the file holds a NumPy array of dtype {code!r}; only numbers, dates and text are read")
     return dtype
 
 
@@ -134,8 +134,8 @@ def _lookup(full_name):
             module, name = table[full_name]
             return getattr(importlib.import_module(module), name), may_call
     raise Refused(
-        f"the file asks for {full_name}, which is not on the list of safe classes and functions; if you trust the file, "
-        f"call torch.serialization.add_safe_globals([...]) with it before torch.load "
+        f"the file asks for {full_name}, which is not on the list of safe classes and functions; if you trust the "
+        f"file, call torch.serialization.add_safe_globals([...]) with it before torch.load "
         f"(or with the pair (your_class, {full_name!r}) where the original cannot be imported)"
     )
 
@@ -146,10 +146,11 @@ class RestrictedUnpickler(pickle._Unpickler):  # the Python one: the C one gives
     Raises `Refused` for everything that is not listed, also inside containers, before anything is called.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012
 
     def __init__(self, file, persistent_load=None, **options):
         super().__init__(file, **options)
+        self._file_readline = _whole_lines(file)
         if persistent_load is not None:
             self.persistent_load = persistent_load
         self._callable = set()  # ids of what find_class gave out to be called
@@ -206,13 +207,26 @@ class RestrictedUnpickler(pickle._Unpickler):  # the Python one: the C one gives
             if not (isinstance(state, tuple) and len(state) == 8 and state[1] in "<>|=" and not any(state[2:5])):
                 raise Refused("the file holds a NumPy dtype with fields or a subarray, which is not read")
         elif isinstance(target, np.ndarray):
-            if not (isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], np.dtype)) or state[2].hasobject:
+            dtype = state[2] if isinstance(state, tuple) and len(state) == 5 else None
+            if not isinstance(dtype, np.dtype) or dtype.hasobject:
                 raise Refused("the file holds a NumPy array of Python objects, which is not read")
         elif type(target) not in self._known_types and not _is_tensor(target):
             raise Refused(f"the file sets the state of {target!r}, which it may not change")
         super().load_build()
 
     dispatch[pickle.BUILD[0]] = load_build
+
+
+def _whole_lines(file):
+    """``file.readline`` that reports a line without its end: a cut-off file must not pass for one with odd names."""
+
+    def readline():
+        line = file.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("the pickle ends inside a line")
+        return line
+
+    return readline
 
 
 def _is_tensor(value):
@@ -250,7 +264,7 @@ class SkimmingUnpickler(RestrictedUnpickler):
     Old checkpoints put the storages behind the pickle that uses them; it is skimmed first and read afterwards.
     """
 
-    dispatch = dict(RestrictedUnpickler.dispatch)
+    dispatch = dict(RestrictedUnpickler.dispatch)  # noqa: RUF012
 
     def find_class(self, module, name):
         found = super().find_class(module, name)  # refuses what is not listed

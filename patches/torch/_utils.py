@@ -5,29 +5,46 @@ release refers to them.
 """
 
 from . import _tensor
-from ._dtype import BY_NAME
+from ._dtype import BY_NAME, Size
 from .storage import UntypedStorage, elements
 
 
 def _build(storage, offset, size, stride, dtype, requires_grad):
     memory = storage if isinstance(storage, UntypedStorage) else storage._untyped_storage
-    where = (dtype, int(offset), tuple(size), tuple(stride))
-    tensor = None
-    for *known, other in memory.shared_tensors:
-        if tuple(known) == where:
-            tensor = other.detach()  # the same elements again, as tied weights have them: one memory for both
+    where = (dtype, int(offset), Size(size), tuple(stride))
+    tensor = next((v for v in (_as_view(where, *known) for known in memory.shared_tensors) if v is not None), None)
     if tensor is None:
         tensor = elements(memory._bytes(), dtype, where[2], where[3], where[1])
         if memory.device.type != "cpu":
             tensor = tensor.to(memory.device)
-        memory.shared_tensors.append((*where, tensor))
+        memory.shared_tensors.append((where, tensor))
     return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _as_view(where, known, tensor):
+    """A view of `tensor`, which lies at `known` in its storage, for the place `where` in the same storage.
+
+    None if the place is not the same, as for tied weights, or an unbroken part of it.
+    """
+    if where == known:
+        return tensor.detach()
+    (dtype, offset, size, stride), (known_dtype, known_offset, known_size, known_stride) = where, known
+    start = offset - known_offset
+    inside = start >= 0 and start + size.numel() <= known_size.numel() and min(size, default=1) > 0
+    if inside and dtype is known_dtype and stride == _dense(size) and known_stride == _dense(known_size):
+        return tensor.detach().view(-1)[start : start + size.numel()].view(size)
+    return None
+
+
+def _dense(size):
+    return tuple(Size(size[i + 1 :]).numel() for i in range(len(size)))
 
 
 def _rebuild_tensor(storage, storage_offset, size, stride):
     """A tensor of shape `size` at `storage_offset` in a `TypedStorage`; offsets and strides in elements.
 
-    Tensors at the same place of one storage share their memory. Raises RuntimeError if the place is not in the storage.
+    Tensors at the same place of one storage share their memory; so do unbroken parts of one that came before. Other
+    views are copies. Raises RuntimeError if the place is not in the storage.
     """
     return _build(storage, storage_offset, size, stride, storage.dtype, False)
 
@@ -59,7 +76,10 @@ def _rebuild_from_numpy(data, dtype_name, requires_grad=False):
 
     This is how tensors of this backend pickle and travel between processes (``Tensor.__reduce_ex__``).
     """
-    tensor = _tensor.from_bits_bf16(data) if dtype_name == "bfloat16" else _tensor.from_numpy_copy(data, BY_NAME[dtype_name])
+    if dtype_name == "bfloat16":
+        tensor = _tensor.from_bits_bf16(data)
+    else:
+        tensor = _tensor.from_numpy_copy(data, BY_NAME[dtype_name])
     return tensor.requires_grad_() if requires_grad else tensor
 
 

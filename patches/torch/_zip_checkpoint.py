@@ -41,7 +41,7 @@ def describe_head(head):
 
 
 class ZipWriter:
-    """Write records one after the other into `file` (binary, needs only ``write``; ``tell`` and ``seek`` are used if there).
+    """Write records one after the other into the binary `file`; only ``write`` has to be there.
 
     The same records give the same bytes: no clock and no random id enters the file.
     """
@@ -81,8 +81,8 @@ class ZipReader:
             infos = self._zip.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise RuntimeError(
-                f"{name} is damaged: it begins like a zip checkpoint but has no readable directory at its end, so it was "
-                "probably cut off while it was written or copied; save or fetch it again"
+                f"{name} is damaged: it begins like a zip checkpoint but has no readable directory at its end, so it "
+                "was probably cut off while it was written or copied; save or fetch it again"
             ) from error
         pickles = [i.filename for i in infos if i.filename.count("/") == 1 and i.filename.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -90,7 +90,7 @@ class ZipReader:
         top = pickles[0][: -len("data.pkl")]
         self._infos = {i.filename[len(top) :]: i for i in infos if i.filename.startswith(top)}
         if "constants.pkl" in self._infos:
-            raise RuntimeError(f"{name} is a TorchScript program, not a checkpoint; save its state_dict() with torch.save")
+            raise RuntimeError(f"{name} is a TorchScript program and no checkpoint; save its state_dict() instead")
         try:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (AttributeError, OSError, ValueError):

@@ -1,7 +1,7 @@
 """``torch.save`` and ``torch.load``: PyTorch's zip checkpoints, both ways, and its older format for reading.
 
-Files written here load in real PyTorch (also with ``weights_only=True``) and the other way round. Reading goes through a
-restricted unpickler **always**, also with ``weights_only=False``: `add_safe_globals` admits classes of your own.
+Files written here load in real PyTorch (also with ``weights_only=True``) and the other way round. Reading goes through
+a restricted unpickler **always**, also with ``weights_only=False``: `add_safe_globals` admits classes of your own.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ def save(obj, f, pickle_module=None, pickle_protocol=DEFAULT_PROTOCOL, _use_new_
          _disable_byteorder_record=False):  # fmt: skip
     """Write `obj` as a PyTorch checkpoint.
 
-    `obj` is anything that pickles: tensors, parameters, and containers of them. `f` is a path or a binary file object with
-    ``write``. Tensors that share memory share it in the file (a view brings its whole storage with it, as in PyTorch).
-    Equal objects give equal bytes. The file is written in place: write to a temporary name and rename if it may not be
-    lost.
+    `obj` is anything that pickles: tensors, parameters, and containers of them. `f` is a path or a binary file object
+    with ``write``. Tensors that share memory share it in the file (a view brings its whole storage with it, as in
+    PyTorch). Equal objects give equal bytes. The file is written in place: write to a temporary name and rename if the
+    old file may not be lost.
 
     Raises RuntimeError if the folder of `f` is missing, ValueError for the old format and for pickle modules other than
     ``pickle``, OSError from writing, and what pickling `obj` raises (then nothing is written).
@@ -99,10 +99,13 @@ class _CheckpointPickler(pickle._Pickler):  # the Python one: it lets names be w
         from .nn.parameter import Parameter
 
         no_hooks = OrderedDict()
-        state = {k: v for k, v in vars(tensor).items() if k[0] != "_" and not hasattr(Tensor, k)}  # what users put there
+        # what users put there: our own attributes have defaults on the class
+        state = {k: v for k, v in vars(tensor).items() if k[0] != "_" and not hasattr(Tensor, k)}
         if isinstance(tensor, Parameter):
             args = (tensor.detach(), tensor.requires_grad, no_hooks)
-            return (_utils._rebuild_parameter_with_state, (*args, state)) if state else (_utils._rebuild_parameter, args)
+            if state:
+                return _utils._rebuild_parameter_with_state, (*args, state)
+            return _utils._rebuild_parameter, args
         function, args = self._place(tensor, no_hooks)
         if state:
             return _utils._rebuild_from_type_v2, (function, Tensor, args, state)
@@ -118,8 +121,8 @@ class _CheckpointPickler(pickle._Pickler):  # the Python one: it lets names be w
             root, offset = tensor.detach_copy(), 0
             stride = root.stride()
         memory = storage.TypedStorage._of(root)
-        grad = tensor.requires_grad and tensor.is_leaf
-        return _utils._rebuild_tensor_v2, (memory, offset, tuple(tensor.shape), tuple(stride), grad, no_hooks)
+        size, stride = tuple(tensor.shape), tuple(stride)
+        return _utils._rebuild_tensor_v2, (memory, offset, size, stride, tensor.requires_grad, no_hooks)
 
     def save_global(self, obj, name=None):
         module = None  # the name under which PyTorch has the object, where it is not our own place for it
@@ -144,16 +147,17 @@ class _CheckpointPickler(pickle._Pickler):  # the Python one: it lets names be w
 def load(f, map_location=None, pickle_module=None, *, weights_only=None, mmap=None, **pickle_load_args):
     """Read a checkpoint that PyTorch or `save` wrote.
 
-    `f` is a path or a binary file object that can seek. `map_location` says where tensors go: a device or its name, a dict
-    from the saved device name to one, or a function ``(storage, name)`` that returns the storage, moved, or None for the
-    place it was saved from.
+    `f` is a path or a binary file object that can seek. `map_location` says where tensors go: a device or its name, a
+    dict from the saved device name to one, or a function ``(storage, name)`` that returns the storage, moved, or None
+    for the place it was saved from.
 
     **Only listed classes are ever read: tensors, containers, numbers, NumPy arrays and plain records. This holds for
-    ``weights_only=False`` too**; that argument changes nothing here. Other classes raise ``pickle.UnpicklingError``, which
-    names the class; `add_safe_globals` admits it. ``mmap`` changes nothing either: files given by a path are always mapped.
+    ``weights_only=False`` too**; that argument changes nothing here. Other classes raise ``pickle.UnpicklingError``,
+    which names the class; `add_safe_globals` admits it. ``mmap`` changes nothing either: files given by a path are
+    always mapped.
 
-    Raises RuntimeError (one sentence, naming the file) if the file is no checkpoint, damaged or cut off, or holds tensors
-    of a device that is not here while `map_location` is None.
+    Raises RuntimeError (one sentence, naming the file) if the file is no checkpoint, damaged or cut off, or holds
+    tensors of a device that is not here while `map_location` is None.
     """
     _check_pickle_module(pickle_module)
     if mmap and not isinstance(f, (str, os.PathLike)):
@@ -181,9 +185,7 @@ def _load_zip(file, name, place, options):
         if key not in storages:
             kind = cls.dtype
             memory = reader.read(f"data/{key}")
-            if memory.size != numel * kind.itemsize:
-                raise RuntimeError(
-                    f"{name} is damaged: its record data/{key} has {memory.size} bytes instead of {numel * kind.itemsize}")  # fmt: skip
+            _check_size(memory, numel * kind.itemsize, f"{name} is damaged: its record data/{key}")
             if swap:
                 memory = _swapped(memory, kind)
             storages[key] = place(storage.UntypedStorage._wrap(memory), location, name)
@@ -193,7 +195,7 @@ def _load_zip(file, name, place, options):
 
 
 def _load_legacy(file, name, place, options):
-    """The format before PyTorch 1.6: pickles of magic number, version, system, object and storage keys, then storages."""
+    """The format before PyTorch 1.6: pickled magic number, version, system, object and storage keys, then storages."""
     for what, wanted in ("magic number", _MAGIC), ("format version", _LEGACY_VERSION):
         if (found := _unpickle(file, name, None, {})) != wanted:
             raise RuntimeError(f"{name} is no PyTorch checkpoint that can be read: its {what} is {found}, not {wanted}")
@@ -220,9 +222,7 @@ def _load_legacy(file, name, place, options):
         if len(count) < 8 or struct.unpack("<q", count)[0] != numel:
             raise RuntimeError(f"{name} is damaged: the size of its storage {key!r} is missing or not {numel}")
         memory = np.frombuffer(file.read(numel * kind.itemsize), np.uint8)
-        if memory.size != numel * kind.itemsize:
-            raise RuntimeError(
-                f"{name} is cut off: its storage {key!r} has {memory.size} bytes instead of {numel * kind.itemsize}")  # fmt: skip
+        _check_size(memory, numel * kind.itemsize, f"{name} is cut off: its storage {key!r}")
         memory = _swapped(memory, kind) if swap else memory
         storages[key] = place(storage.UntypedStorage._wrap(memory), location, name)
     file.seek(begin)
@@ -249,7 +249,7 @@ def _unpickle(file, name, persistent_load, options, cls=_unpickler.RestrictedUnp
     except _unpickler.Refused as error:
         raise _unpickler.Refused(f"{name} was not loaded: {error}") from None
     except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
-            OverflowError, struct.error) as error:  # fmt: skip
+            OverflowError, MemoryError, struct.error) as error:  # fmt: skip
         if isinstance(error, NotImplementedError):
             raise
         reason = str(error) or type(error).__name__
@@ -266,6 +266,11 @@ def _storage_id(pid):
     if not (isinstance(key, str) and isinstance(location, str) and isinstance(numel, int) and numel >= 0):
         raise ValueError(f"malformed storage {pid[2:5]!r}")
     return cls, key, location, numel
+
+
+def _check_size(memory, wanted, what):
+    if memory.size != wanted:
+        raise RuntimeError(f"{what} has {memory.size} bytes instead of {wanted}")
 
 
 def _typed(memory, cls):
@@ -288,7 +293,8 @@ def _placement(map_location):
 
         if kind != "cuda" or not cuda.is_available():
             raise RuntimeError(
-                f"{name} holds tensors of the device {location!r}, which is not here; load it with map_location='cpu'")  # fmt: skip
+                f"{name} holds tensors of the device {location!r}, which is not here; load it with map_location='cpu'"
+            )
         return memory.cuda(location)
 
     if map_location is None:
@@ -317,7 +323,7 @@ def _named(entry):
 
 
 def add_safe_globals(safe_globals):
-    """Let `load` build these classes and call these functions: a list of them, or of pairs ``(class, "name.in.the.file")``.
+    """Let `load` build these classes and call these functions: a list of them, or of pairs ``(class, "name.in.file")``.
 
     They run with whatever arguments the file gives them: add only what you would call on a stranger's data.
     """
@@ -354,7 +360,7 @@ def _get_layout(name):
 
 def _check_pickle_module(module):
     if module is not None and module is not pickle:
-        raise ValueError(f"pickle_module must be pickle or None: checkpoints are read by a restricted unpickler, not {module!r}")
+        raise ValueError(f"pickle_module must be pickle or None, not {module!r}: reading is the restricted unpickler's")
 
 
 def _opened(f, mode):

@@ -17,8 +17,10 @@ from ._missing import TorchNameError
 
 
 def geometry(tensor):
-    """Return ``(root, offset, strides)`` of `tensor`: the tensor that owns the memory, and in elements where `tensor` lies
-    in it; None for the two numbers if its elements are no strided part of the root (dtype views, for example)."""
+    """Return ``(root, offset, strides)`` of `tensor`: the tensor that owns the memory, and where `tensor` lies in it.
+
+    Offset and strides count elements; both are None if `tensor` is no strided part of the root (a dtype view, say).
+    """
     chain, root = [], tensor
     while root._base is not None:
         if not root._view[2]:
@@ -44,12 +46,19 @@ def geometry(tensor):
     return root, offset, tuple(part.strides)
 
 
+@_tensor.method("data_ptr", function=False)
 def data_ptr_of(tensor):
     """The identity number of the memory at which `tensor` begins; 0 for tensors without elements or data."""
     if not tensor.numel() or tensor.is_meta:
         return 0
     root, offset, _ = geometry(tensor)
     return id(root) + (offset or 0) * tensor.element_size()
+
+
+@_tensor.method("storage_offset", function=False)
+def storage_offset_of(tensor):
+    """How many elements of its storage come before `tensor`; 0 for what is no strided part of it (dtype views)."""
+    return geometry(tensor)[1] or 0
 
 
 def tensor_bits(tensor):
@@ -69,8 +78,8 @@ class _Meta(type):
 class UntypedStorage(metaclass=_Meta):
     """A run of bytes.
 
-    ``UntypedStorage(nbytes)`` is zeroed, ``UntypedStorage([0, 255])`` takes values from 0 to 255. ``len``, ``nbytes()``,
-    ``tolist()`` and indexing count bytes.
+    ``UntypedStorage(nbytes)`` is zeroed, ``UntypedStorage([0, 255])`` takes values from 0 to 255. ``len``,
+    ``nbytes()``, ``tolist()`` and indexing count bytes.
     """
 
     dtype = BY_NAME["uint8"]  # what one element is, for the code that TypedStorage shares
@@ -79,7 +88,7 @@ class UntypedStorage(metaclass=_Meta):
         self._array = np.zeros(content, np.uint8) if isinstance(content, int) else np.array(content, np.uint8)
         self._tensor = None
         self.device = CPU if device is None else globals()["device"](device)
-        self.shared_tensors = []  # what was rebuilt from this storage: (dtype, offset, size, stride, tensor)
+        self.shared_tensors = []  # what was rebuilt from this storage: ((dtype, offset, size, stride), tensor)
 
     @classmethod
     def _wrap(cls, array, where=CPU):
@@ -102,7 +111,7 @@ class UntypedStorage(metaclass=_Meta):
         """The first `nbytes` bytes of a file, mapped for reading (writes do not reach the file). Raises RuntimeError if
         the file is shorter, NotImplementedError for ``shared=True``."""
         if shared:
-            raise NotImplementedError("torch.UntypedStorage.from_file(shared=True) is not implemented in torch on Jittor")
+            raise NotImplementedError("UntypedStorage.from_file(shared=True) is not implemented in torch on Jittor")
         if os.path.getsize(filename) < nbytes:
             raise RuntimeError(f"{filename} has {os.path.getsize(filename)} bytes, fewer than the {nbytes} asked for")
         return cls._wrap(np.memmap(filename, np.uint8, "c", shape=(nbytes,)) if nbytes else np.zeros(0, np.uint8))
@@ -154,7 +163,9 @@ class UntypedStorage(metaclass=_Meta):
         return UntypedStorage._wrap(self._bytes().copy(), self.device)
 
     def __eq__(self, other):
-        return isinstance(other, UntypedStorage) and self.nbytes() == other.nbytes() and self.data_ptr() == other.data_ptr()
+        if not isinstance(other, UntypedStorage):
+            return NotImplemented
+        return (self.nbytes(), self.data_ptr()) == (other.nbytes(), other.data_ptr())
 
     def __hash__(self):
         return hash((self.data_ptr(), self.nbytes()))
@@ -281,7 +292,7 @@ for _dtype_name, _prefix in _CLASS_NAMES.items():
     _CLASSES[_dtype_name] = type(TypedStorage)(
         f"{_prefix}Storage",
         (TypedStorage,),
-        {"dtype": BY_NAME[_dtype_name], "__module__": "torch", "__doc__": f"A `TypedStorage` of {_dtype_name} elements."},
+        {"dtype": BY_NAME[_dtype_name], "__module__": "torch", "__doc__": f"A `TypedStorage` of {_dtype_name}."},
     )
     globals()[f"{_prefix}Storage"] = _CLASSES[_dtype_name]
 

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 HERE = Path(__file__).parent
-DTYPES = "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool complex64".split()
+DTYPES = ["float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64"]
 
 
 def every_kind():

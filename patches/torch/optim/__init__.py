@@ -1,9 +1,10 @@
 """Optimizers with PyTorch's update rules, option names and checkpoint layout.
 
 Supported: `SGD`, `Adam`, `AdamW`, `Adamax`, `Adagrad`, `RMSprop`, and the schedules of `torch.optim.lr_scheduler`.
-Not supported: sparse gradients, complex parameters, ``capturable=True`` and ``differentiable=True`` (each is refused with
-an error); any other optimizer name raises `TorchNameError`. ``foreach`` and ``fused`` choose between implementations of
-the same formula in PyTorch; here there is one, so they are checked, stored in the checkpoint and change nothing.
+Not supported: sparse gradients, complex parameters, ``capturable=True`` and ``differentiable=True`` (each is refused
+with an error); any other optimizer name raises `TorchNameError`. ``foreach`` and ``fused`` choose between
+implementations of the same formula in PyTorch; here there is one, so they are checked, stored in the checkpoint and
+change nothing.
 """
 
 from .._missing import module_getattr

@@ -1,7 +1,7 @@
 """What all update rules share: the loop over parameters, option checks, and arithmetic on flattened tensors.
 
-A rule works on one-dimensional views: Jittor compiles one kernel per rank, so flattening lets every parameter of a model
-share the same few kernels. Values come out of place and are written back once per tensor.
+A rule works on one-dimensional views: Jittor compiles one kernel per rank, so flattening lets every parameter of a
+model share the same few kernels. Values come out of place and are written back once per tensor.
 """
 
 import torch

@@ -9,7 +9,7 @@ __all__ = ["Adagrad"]
 
 
 class Adagrad(RuleOptimizer):
-    """With g the gradient plus ``weight_decay``·p: s ← s + g², p ← p − lr/(1 + (t − 1)·``lr_decay``) · g/(√s + ``eps``).
+    """With g the gradient plus ``weight_decay``·p: s ← s + g², p ← p − lr/(1 + (t − 1)·``lr_decay``) · g/(√s + eps).
 
     State, present from the start: ``step`` and ``sum`` (starts at ``initial_accumulator_value``).
     """

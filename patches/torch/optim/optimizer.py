@@ -229,7 +229,8 @@ class Optimizer:
         saved_groups = deepcopy(state_dict["param_groups"])
         if len(self.param_groups) != len(saved_groups):
             raise ValueError(
-                f"loaded state dict has {len(saved_groups)} parameter groups, the optimizer has {len(self.param_groups)}")
+                f"loaded state dict has {len(saved_groups)} parameter groups, the optimizer has "
+                f"{len(self.param_groups)}")
         owner = {}
         for i, (group, saved) in enumerate(zip(self.param_groups, saved_groups)):
             if len(group["params"]) != len(saved["params"]):

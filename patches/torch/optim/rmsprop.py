@@ -11,8 +11,9 @@ __all__ = ["RMSprop"]
 class RMSprop(RuleOptimizer):
     """With g the gradient plus ``weight_decay``·p: v ← αv + (1 − α)g², p ← p − lr · g/(√v + ``eps``).
 
-    ``centered`` subtracts the square of the mean gradient from v; ``momentum`` > 0 accumulates b ← momentum·b + g/(√v + eps)
-    and steps along b. State: ``step``, ``square_avg``, ``momentum_buffer`` and ``grad_avg`` where used.
+    ``centered`` subtracts the square of the mean gradient from v; ``momentum`` > 0 accumulates
+    b ← momentum·b + g/(√v + eps) and steps along b.
+    State: ``step``, ``square_avg``, ``momentum_buffer`` and ``grad_avg`` where used.
     """
 
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False,

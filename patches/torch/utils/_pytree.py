@@ -1,4 +1,4 @@
-"""Trees of dicts, lists and tuples with tensors (or anything else) as leaves; libraries register their own containers."""
+"""Trees of dicts, lists and tuples with tensors (or anything else) as leaves; libraries register more containers."""
 
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass, field

@@ -119,7 +119,8 @@ def test_reads_a_training_state():
 
 # --- round trips -----------------------------------------------------------------------------------------------------
 SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+FLOATS = st.floats(allow_nan=False, allow_subnormal=False)
+LEAVES = st.none() | st.booleans() | st.integers() | FLOATS | st.text() | st.binary()
 TREES = st.recursive(
     LEAVES, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner), max_leaves=12
 )
@@ -153,9 +154,10 @@ def test_views_bring_their_storage_once():
     data = saved({"base": base, "rows": base.view(100, 1000), "again": base.detach()})
     assert 400_000 < len(data) < 405_000
     back = loaded(data)
-    assert back["rows"].shape == (100, 1000)
     back["base"].fill_(2)
     assert values(back["again"])[0] == 2.0
+    back["rows"][1, 0] = 3
+    assert values(back["base"])[999:1002] == [2.0, 3.0, 2.0]
 
 
 def test_transposed_and_sliced_views_keep_their_values():
@@ -233,7 +235,8 @@ def test_plain_pickle_and_deepcopy():
     weight = torch.nn.Parameter(torch.arange(3.0))
     for tensor in torch.arange(3.0).bfloat16(), torch.tensor(3), torch.zeros(0, 2), weight:
         for back in pickle.loads(pickle.dumps(tensor)), copy.deepcopy(tensor):
-            assert type(back) is type(tensor) and back.dtype is tensor.dtype and back.requires_grad == tensor.requires_grad
+            assert type(back) is type(tensor) and back.dtype is tensor.dtype
+            assert back.requires_grad == tensor.requires_grad
             assert back.shape == tensor.shape and values(back) == values(tensor) and back is not tensor
 
 
@@ -312,7 +315,7 @@ def test_unlisted_classes_are_refused_by_name(tmp_path, monkeypatch, weights_onl
 
 
 def test_a_whole_module_is_refused_by_name():
-    with pytest.raises(pickle.UnpicklingError, match=r"checkpoint_whole_module\.pt.*torch\.nn\.modules\.linear\.Linear"):
+    with pytest.raises(pickle.UnpicklingError, match=r"whole_module\.pt.*torch\.nn\.modules\.linear\.Linear"):
         torch.load(GOLDEN / "checkpoint_whole_module.pt", weights_only=False)
 
 
@@ -321,12 +324,12 @@ def test_a_whole_module_is_refused_by_name():
     [
         pytest.param(b"\x80\x02ccollections\nOrderedDict\n}X\x03\x00\x00\x00foo\x4b\x01sb.", id="state of a class"),
         pytest.param(b"\x80\x02cargparse\nNamespace\nN}X\x03\x00\x00\x00foo\x4b\x01s\x86b.", id="slots of a class"),
-        pytest.param(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x03\x00\x00\x00foo\x4b\x01sb.", id="state of a function"),
+        pytest.param(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00f\x4b\x01sb.", id="function state"),
         pytest.param(b"\x80\x02cnumpy\nndarray\n\x4b\x05\x85R.", id="call of what may be mentioned only"),
         pytest.param(b"(S'true'\nios\nsystem\n.", id="INST"),
         pytest.param(b"(cos\nsystem\nS'true'\no.", id="OBJ"),
         pytest.param(b"\x80\x02cos\nsystem\n)\x81.", id="NEWOBJ"),
-        pytest.param(b"\x80\x04\x8c\x0bcollections\x8c\x18OrderedDict.fromkeys.__self__\x93.", id="dotted name"),
+        pytest.param(b"\x80\x04\x8c\x0bcollections\x8c\x1dOrderedDict.fromkeys.__self__\x93.", id="dotted name"),
         pytest.param(b"\x80\x02\x82\x01.", id="extension registry"),
         pytest.param(b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x05\x00\x00\x00rot13\x86R.", id="odd codec"),
         pytest.param(b"\x80\x02cnumpy\ndtype\nX\x01\x00\x00\x00O\x85R.", id="dtype of Python objects"),
@@ -519,7 +522,7 @@ def test_real_pytorch_reads_our_files(tmp_path):
         "optimizer": optimizer.state_dict(),
     }
     torch.save(obj, tmp_path / "ours.pt")
-    run = subprocess.run([python, "-c", CHECK, tmp_path / "ours.pt"], capture_output=True, text=True, check=False)
+    run = subprocess.run([python, "-I", "-c", CHECK, tmp_path / "ours.pt"], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and run.stdout == "fine\n", run.stderr[-2000:]
 
 

@@ -22,10 +22,7 @@ __all__ = [
 def _reduction(size_average, reduce, reduction):
     if size_average is None and reduce is None:
         return reduction
-    if reduce is False:
-        new = "none"
-    else:
-        new = "sum" if size_average is False else "mean"
+    new = "none" if reduce is False else "sum" if size_average is False else "mean"
     warnings.warn(
         f"size_average and reduce args will be deprecated, please use reduction='{new}' instead.", stacklevel=4
     )

@@ -27,9 +27,9 @@ from ._state import _EXTRA_STATE_KEY_SUFFIX, StateMixin, _IncompatibleKeys
 from ._tree import TreeMixin
 
 __all__ = [
+    "_EXTRA_STATE_KEY_SUFFIX",
     "Module",
     "RemovableHandle",
-    "_EXTRA_STATE_KEY_SUFFIX",
     "_IncompatibleKeys",
     "_global_backward_hooks",
     "_global_backward_pre_hooks",

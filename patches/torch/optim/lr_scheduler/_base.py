@@ -9,8 +9,8 @@ import torch
 from ..optimizer import Optimizer
 
 EPOCH_DEPRECATION_WARNING = (
-    "The epoch parameter in `scheduler.step()` is deprecated: call `scheduler.step()` without it; an explicit epoch uses "
-    "the closed form of the schedule where there is one.")
+    "The epoch parameter in `scheduler.step()` is deprecated: call `scheduler.step()` without it; an explicit epoch "
+    "uses the closed form of the schedule where there is one.")
 SAVE_STATE_WARNING = "Please also save or load the state of the optimizer when saving or loading the scheduler."
 
 

@@ -6,7 +6,7 @@ from ._base import LRScheduler, check_optimizer, per_group, saved_functions, set
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Half cosines from the base rate to ``eta_min``, restarted after ``T_0`` steps, each period ``T_mult`` times longer.
+    """Half cosines from the base rate to ``eta_min``; the first takes ``T_0`` steps, the next ``T_mult`` times as many.
 
     ``step(epoch)`` takes fractions of an epoch too. Source: Loshchilov and Hutter, "SGDR", 2017.
     """
@@ -77,9 +77,9 @@ class _MomentumCycle(LRScheduler):
 class CyclicLR(_MomentumCycle):
     """Between ``base_lr`` and ``max_lr``: up in ``step_size_up`` steps, down in ``step_size_down`` (default: the same).
 
-    ``mode``: "triangular" (constant height), "triangular2" (halved every cycle), "exp_range" (height ``gamma ** e``), or
-    give ``scale_fn`` of the cycle's number or, with ``scale_mode="iterations"``, of the step. With ``cycle_momentum`` the
-    momentum moves the other way between ``max_momentum`` and ``base_momentum``. Source: Smith, 2017.
+    ``mode``: "triangular" (constant height), "triangular2" (halved every cycle), "exp_range" (height ``gamma ** e``),
+    or give ``scale_fn`` of the cycle's number or, with ``scale_mode="iterations"``, of the step. With
+    ``cycle_momentum`` the momentum moves the other way between ``max_momentum`` and ``base_momentum``. Source: Smith, 2017.
     """
 
     def __init__(self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0,
@@ -154,8 +154,8 @@ class OneCycleLR(_MomentumCycle):
     """One cycle over ``total_steps`` (or ``epochs`` times ``steps_per_epoch``) steps.
 
     Up from ``max_lr / div_factor`` to ``max_lr`` in the first ``pct_start`` of the steps, then down to the start rate
-    over ``final_div_factor``; ``three_phase`` mirrors the rise first and then goes to the minimum. The shape is "cos" or
-    "linear". Stepping past the end raises `ValueError`. Source: Smith and Topin, 2018.
+    over ``final_div_factor``; ``three_phase`` mirrors the rise first and then goes to the minimum. The shape is "cos"
+    or "linear". Stepping past the end raises `ValueError`. Source: Smith and Topin, 2018.
     """
 
     def __init__(self, optimizer, max_lr, total_steps=None, epochs=None, steps_per_epoch=None, pct_start=0.3,
@@ -171,7 +171,8 @@ class OneCycleLR(_MomentumCycle):
         rise_end = float(pct_start * self.total_steps) - 1
         phases = [(rise_end, "initial_lr", "max_lr", "max_momentum", "base_momentum")]
         if three_phase:
-            phases += [(float(2 * pct_start * self.total_steps) - 2, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
+            fall_end = float(2 * pct_start * self.total_steps) - 2
+            phases += [(fall_end, "max_lr", "initial_lr", "base_momentum", "max_momentum"),
                        (self.total_steps - 1, "initial_lr", "min_lr", "max_momentum", "max_momentum")]
         else:
             phases += [(self.total_steps - 1, "max_lr", "min_lr", "base_momentum", "max_momentum")]

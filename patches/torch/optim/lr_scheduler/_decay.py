@@ -115,7 +115,7 @@ class ConstantLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Base rate times a factor that goes linearly from ``start_factor`` to ``end_factor`` over ``total_iters`` steps."""
+    """Base rate times a factor that goes linearly from ``start_factor`` to ``end_factor`` in ``total_iters`` steps."""
 
     def __init__(self, optimizer, start_factor=1.0 / 3, end_factor=1.0, total_iters=5, last_epoch=-1,
                  verbose="deprecated"):

@@ -3,10 +3,10 @@
 import importlib
 
 from ..._missing import module_getattr
-from . import _utils, dataloader, dataset, distributed, sampler
+from . import _utils, dataloader, dataset, distributed, sampler  # noqa: F401 - reached as attributes
 from ._utils.collate import default_collate, default_convert
 from ._utils.info import get_worker_info
-from .dataloader import DataLoader, _DatasetKind
+from .dataloader import DataLoader, _DatasetKind  # noqa: F401
 from .dataset import (
     ChainDataset,
     ConcatDataset,

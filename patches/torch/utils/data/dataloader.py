@@ -54,8 +54,8 @@ class DataLoader(Generic[T_co]):
         persistent_workers: keep the workers between passes.
         in_order: must be True.
 
-    Raises `ValueError` for options that exclude each other. The samples' order, and every worker's random numbers, equal
-    PyTorch's for the same seed.
+    Raises `ValueError` for options that exclude each other. The samples' order, and every worker's random numbers,
+    equal PyTorch's for the same seed.
     """
 
     _iterator = None
@@ -71,8 +71,8 @@ class DataLoader(Generic[T_co]):
         if timeout < 0:
             raise ValueError("timeout option should be non-negative")
         if num_workers == 0 and prefetch_factor is not None:
-            raise ValueError("prefetch_factor option could only be specified in multiprocessing: set num_workers > 0 to "
-                             "enable multiprocessing, otherwise leave prefetch_factor as None.")
+            raise ValueError("prefetch_factor option could only be specified in multiprocessing: set num_workers > 0 "
+                             "to enable multiprocessing, otherwise leave prefetch_factor as None.")
         if prefetch_factor is not None and prefetch_factor < 1:
             raise ValueError(f"prefetch_factor: {prefetch_factor} is not positive; 2 is the default")
         if persistent_workers and num_workers == 0:
@@ -136,16 +136,16 @@ class DataLoader(Generic[T_co]):
     def multiprocessing_context(self, context):
         if context is not None:
             if self.num_workers == 0:
-                raise ValueError(f"multiprocessing_context can only be used with multi-process loading (num_workers > 0), "
-                                 f"but got num_workers={self.num_workers}")
+                raise ValueError("multiprocessing_context can only be used with multi-process loading (num_workers > "
+                                 f"0), but got num_workers={self.num_workers}")
             if isinstance(context, str):
                 valid = multiprocessing.get_all_start_methods()
                 if context not in valid:
                     raise ValueError(f"multiprocessing_context should be one of {valid}, but got {context!r}")
                 context = multiprocessing.get_context(context)
             if not isinstance(context, multiprocessing.context.BaseContext):
-                raise TypeError("multiprocessing_context option should be a valid context object or a string specifying "
-                                f"the start method, but got {type(context).__name__}")
+                raise TypeError("multiprocessing_context option should be a valid context object or a string "
+                                f"specifying the start method, but got {type(context).__name__}")
         self.__multiprocessing_context = context
 
     def __setattr__(self, name, value):
@@ -189,15 +189,15 @@ class DataLoader(Generic[T_co]):
         if self._dataset_kind == _DatasetKind.Iterable and expected is not None and yielded > expected:
             hint = (" With worker processes each holds a copy of the dataset: split the work with get_worker_info()."
                     if self.num_workers > 0 else "")
-            warnings.warn(f"Length of IterableDataset {self.dataset} was reported to be {expected}, but {yielded} samples "
-                          f"have been fetched.{hint}", stacklevel=3)
+            warnings.warn(f"Length of IterableDataset {self.dataset} was reported to be {expected}, but {yielded} "
+                          f"samples have been fetched.{hint}", stacklevel=3)
 
     def _warn_too_many_workers(self):
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         if cpus and self.num_workers > cpus:
-            warnings.warn(f"This DataLoader will create {self.num_workers} worker processes in total. Our suggested max "
-                          f"number of worker in current system is {cpus}, which is smaller than what this DataLoader is "
-                          "going to create: loading may become slow.", stacklevel=3)
+            warnings.warn(f"This DataLoader will create {self.num_workers} worker processes in total. Our suggested "
+                          f"max number of worker in current system is {cpus}, which is smaller than what this "
+                          "DataLoader is going to create: loading may become slow.", stacklevel=3)
 
 
 __getattr__ = module_getattr(__name__)

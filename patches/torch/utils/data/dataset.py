@@ -181,12 +181,13 @@ def random_split(dataset, lengths, generator=None):
         for i, fraction in enumerate(lengths):
             if fraction < 0 or fraction > 1:
                 raise ValueError(f"Fraction at index {i} is not between 0 and 1: {fraction}")
-            sizes.append(int(math.floor(len(dataset) * fraction)))
+            sizes.append(math.floor(len(dataset) * fraction))
         for i in range(len(dataset) - sum(sizes)):
             sizes[i % len(sizes)] += 1
         for i, size in enumerate(sizes):
             if size == 0:
-                warnings.warn(f"Length of split at index {i} is 0. This might result in an empty dataset.", stacklevel=2)
+                warnings.warn(f"Length of split at index {i} is 0. This might result in an empty dataset.",
+                              stacklevel=2)
         lengths = sizes
     if sum(lengths) != len(dataset):
         raise ValueError(

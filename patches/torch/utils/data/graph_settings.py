@@ -7,7 +7,7 @@ __all__ = ["apply_shuffle_settings"]
 
 
 def apply_shuffle_settings(datapipe, shuffle=None):
-    """Switch the shuffling of a `ShufflerIterDataPipe` on or off; None leaves it. Other pipes are returned as they are."""
+    """Switch the shuffling of a `ShufflerIterDataPipe` on or off (None leaves it); other pipes stay as they are."""
     if shuffle is not None and isinstance(datapipe, ShufflerIterDataPipe):
         datapipe.set_shuffle(shuffle)
     return datapipe

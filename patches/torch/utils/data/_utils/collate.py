@@ -4,6 +4,7 @@ import collections.abc
 import copy
 
 import numpy as np
+
 import torch
 
 from .info import get_worker_info
@@ -56,7 +57,7 @@ def _rebuild_sequence(like, items):
 def collate(batch, *, collate_fn_map=None):
     """Collate ``batch`` (a list of samples) with a table ``{type: function(batch, collate_fn_map=table)}``.
 
-    Types are looked up exactly, then by subclass, in the table's order; mappings, named tuples and sequences are walked.
+    Types are looked up exactly, then by subclass in the table's order; mappings, named tuples and sequences are walked.
     Raises `TypeError` for anything else and `RuntimeError` for sequences of different lengths.
     """
     table = collate_fn_map or {}

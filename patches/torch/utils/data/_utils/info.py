@@ -4,7 +4,7 @@ _current = None
 
 
 class WorkerInfo:
-    """Fields of one worker: ``id`` (0-based), ``num_workers``, ``seed`` (its PyTorch seed) and ``dataset`` (its copy)."""
+    """A worker's ``id`` (0-based), the ``num_workers``, its PyTorch ``seed`` and its copy of the ``dataset``."""
 
     def __init__(self, *, id, num_workers, seed, dataset):
         self.id = id

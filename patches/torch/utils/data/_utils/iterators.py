@@ -192,7 +192,7 @@ class WorkerIterator(_BaseIterator):
                 self._fail(worker)
             try:
                 (number, _), data = transport.receive(conn)
-            except (EOFError, ConnectionError):
+            except (EOFError, OSError):  # OSError: it died in the middle of a message
                 self._fail(worker)
             except BaseException:  # Ctrl-C in the middle of a message: nothing after it can be read
                 self._shutdown_workers()
@@ -204,12 +204,15 @@ class WorkerIterator(_BaseIterator):
         process = self._processes[worker]
         process.join(1.0)
         code = process.exitcode
-        how = f"by signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"with exit code {code}"
+        how = "with exit code " + str(code)
+        if code is not None and code < 0:
+            how = f"by signal {signal.Signals(-code).name}"
+        if code == -signal.SIGKILL:
+            how += ", perhaps for want of memory (use fewer workers, or num_workers=0)"
         self._sampler_iter = None
         self._finalizer()
         raise RuntimeError(
-            f"DataLoader worker {worker} (pid {process.pid}) exited unexpectedly {how}; a worker killed by SIGKILL has often "
-            "run out of memory: use fewer workers or num_workers=0")
+            f"DataLoader worker {worker} (pid {process.pid}) exited unexpectedly {how}")
 
     @property
     def stopped(self):

@@ -9,14 +9,12 @@ import pickle
 import struct
 
 import numpy as np
+
 import torch
 
 
 def _rebuild(array, is_bfloat16, requires_grad):
-    if is_bfloat16:
-        tensor = torch._tensor.from_bits_bf16(array)
-    else:
-        tensor = torch.from_numpy(array)
+    tensor = torch._tensor.from_bits_bf16(array) if is_bfloat16 else torch.from_numpy(array)
     return tensor.requires_grad_() if requires_grad else tensor
 
 

@@ -9,6 +9,7 @@ import traceback
 from multiprocessing import connection as mp_connection
 
 import numpy as np
+
 import torch
 
 from . import transport
