@@ -100,6 +100,30 @@ def needs(*tensors):
     return False
 
 
+class SavedResult:
+    """An operation's own result, kept for its backward.
+
+    Holding the tensor itself would make a cycle with its node; this keeps the data and finds the node again, so that
+    second derivatives see the result on the tape.
+    """
+
+    __slots__ = ("value", "node")
+
+    def __init__(self, result):
+        self.value = result.detach_copy()
+        self.node = None
+
+    def bind(self, result):
+        self.node = weakref.ref(result._node)
+
+    def get(self):
+        if not state.grad:
+            return self.value
+        t = self.value.detach_copy()
+        t._rg, t._node = True, self.node()
+        return t
+
+
 class set_grad_mode:
     """Context manager and decorator that switches recording on or off in this thread."""
 

@@ -318,8 +318,14 @@ def _inverse(x):
             raise RuntimeError("linalg.inv: The diagonal element is zero, the inversion could not be completed because "
                                "the input matrix is singular.") from None
     if x.requires_grad and _engine.state.grad:
-        rv = r.detach_copy()
-        record((r,), (x,), lambda g: (-matmul(matmul(rv.mT, g), rv.mT),), "inverse")
+        saved = _engine.SavedResult(r)
+
+        def backward(g):
+            rt = saved.get().mT
+            return (-matmul(matmul(rt, g), rt),)
+
+        record((r,), (x,), backward, "inverse")
+        saved.bind(r)
     return r
 
 
@@ -333,15 +339,16 @@ def solve(A, B):
         r = host_linalg("solve", lambda a, b: np.linalg.solve(a, b[..., None] if vec else b), A, B)
         r = r.squeeze(-1).detach_view() if vec else r
     if _engine.needs(A, B):
-        sa, rv = A.detach_copy(), r.detach_copy()
+        sa, saved = A._snap(), _engine.SavedResult(r)
         ga, gb, shape_a, shape_b = A.requires_grad, B.requires_grad, A._shape, B._shape
 
         def backward(g):
-            z = solve(sa.mT, g)
+            z, rv = solve(sa.mT, g), saved.get()
             da = -(unsqueeze(z, -1) * unsqueeze(rv, -2) if vec else matmul(z, rv.mT))
             return (sum_to(da, shape_a) if ga else None), (sum_to(z, shape_b) if gb else None)
 
         record((r,), (A if ga else None, B if gb else None), backward, "solve")
+        saved.bind(r)
     return r
 
 

@@ -147,16 +147,16 @@ def _record_binary(name, a, b, ga, gb, sa, sb, bw, r):
     if "b" in uses:
         saved_b = b._snap() if isinstance(b, Tensor) else b
     if "r" in uses:
-        saved_r = r
+        saved_r = _engine.SavedResult(r)
 
     def backward(g):
-        xa, xb = bw.a, bw.b
-        return (sum_to(xa(g, saved_a, saved_b, saved_r), sa, da) if ga else None,
-                sum_to(xb(g, saved_a, saved_b, saved_r), sb, db) if gb else None)
+        rv = saved_r.get() if saved_r is not None else None
+        return (sum_to(bw.a(g, saved_a, saved_b, rv), sa, da) if ga else None,
+                sum_to(bw.b(g, saved_a, saved_b, rv), sb, db) if gb else None)
 
-    if saved_r is not None:
-        saved_r = r.detach_copy()  # off the tape: no cycle between a result and its node
     record((r,), (a if ga else None, b if gb else None), backward, name)
+    if saved_r is not None:
+        saved_r.bind(r)
 
 
 class _BW:
@@ -394,29 +394,11 @@ def unary(name, rawf, x, bw=None, uses="x", to_float=True, out_dt=None):
     r = finish(rawf(v), x._shape, out_dt or dt, x._device)
     if bw is not None and x.requires_grad and _engine.state.grad:
         sx = x._snap() if "x" in uses else None
-        sr = r.detach_copy() if "r" in uses else None
-        if sr is not None and _engine.state.grad:
-            sr = _Saved(r, sr)
+        sr = _engine.SavedResult(r) if "r" in uses else None
         record((r,), (x,), lambda g: (bw(g, sx, sr.get() if sr is not None else None),), name)
+        if sr is not None:
+            sr.bind(r)
     return r
-
-
-class _Saved:
-    """A saved result. With create_graph it must be on the tape: then it is recomputed from a weak link if alive."""
-
-    __slots__ = ("ref", "value")
-
-    def __init__(self, result, value):
-        import weakref
-
-        self.ref, self.value = weakref.ref(result), value
-
-    def get(self):
-        if _engine.state.grad:
-            t = self.ref()
-            if t is not None and t._data() is self.value._v:
-                return t
-        return self.value
 
 
 def _def(name, rawf, bw=None, uses="x", to_float=True, aliases=()):

@@ -226,8 +226,14 @@ def _safe_sqrt(s):
     """Square root whose gradient at zero is zero (the subgradient PyTorch uses for norms)."""
     r = s.detach().sqrt().detach_view()
     if s.requires_grad and _engine.state.grad:
-        rv = r.detach_copy()
-        record((r,), (s,), lambda g: (where(rv == 0, 0.0, g / where(rv == 0, 1.0, rv * 2)),), "sqrt")
+        saved = _engine.SavedResult(r)
+
+        def backward(g):
+            rv = saved.get()
+            return (where(rv == 0, 0.0, g / where(rv == 0, 1.0, rv * 2)),)
+
+        record((r,), (s,), backward, "sqrt")
+        saved.bind(r)
     return r
 
 
@@ -250,14 +256,15 @@ def _softmax(x, dim):
         r = e / sum_(e, d, True)
         r = r.to(x.dtype) if half else r
     if x.requires_grad and _engine.state.grad:
-        rv = r.detach_copy()
+        saved = _engine.SavedResult(r)
 
         def backward(g):
-            s = rv if not _engine.state.grad else _softmax(x, dim)
+            s = saved.get()
             t = g * s
             return (t - s * sum_(t, d, True),)
 
         record((r,), (x,), backward, "softmax")
+        saved.bind(r)
     return r
 
 
@@ -302,8 +309,9 @@ def cumprod(input, dim, *, dtype=None):
     a = x.detach()._host()
     r = finish(np.cumprod(a, axis=d, dtype=a.dtype), x._shape, dt, x._device)
     if x.requires_grad and _engine.state.grad:
-        s, rv = x._snap(), r.detach_copy()
-        record((r,), (x,), lambda g: (flip(cumsum(flip(g * rv, d), d), d) / s,), "cumprod")
+        s, saved = x._snap(), _engine.SavedResult(r)
+        record((r,), (x,), lambda g: (flip(cumsum(flip(g * saved.get(), d), d), d) / s,), "cumprod")
+        saved.bind(r)
     return r
 
 

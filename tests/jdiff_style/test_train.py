@@ -13,6 +13,7 @@ import yaml
 from jdiff_style.checkpoint import sha256
 
 LORA = "pytorch_lora_weights.safetensors"
+GOLDEN = [0.91662103, 0.81382316, 1.02284431, 1.2368902, 0.88699156, 1.4644115]
 FAST = ["--rank-per-style", 2, "--resolution", 32, "--learning-rate", "1e-3", "--grid-styles", 0]
 
 
@@ -232,18 +233,15 @@ def test_golden_losses(jdiff, sample, tiny_base, tmp_path):
     assert losses == pytest.approx(GOLDEN, rel=1e-4)
 
 
-GOLDEN: list[float] = []
-
-
-def test_it_learns(jdiff, tiny_base, tmp_path, picture):
-    """Against a run that hardly learns, on the same pictures, noise and timesteps, the last losses are clearly lower."""
-    picture(tmp_path / "ink" / "a.png")
-    words = ["train", "--pack", tmp_path / "ink", "--base", tiny_base, *FAST, "--batch-size", 2, "--steps", 16, "--no-flip"]
-    words += ["--rank-per-style", 16, "--lora-plus-gamma", 4]
+def test_it_learns(jdiff, tiny_base, tmp_path, sample):
+    """Against a run that hardly learns, on the same picture, noise and timesteps, the last losses are clearly lower."""
+    shutil.copytree(sample / "01" / "images", tmp_path / "paper", ignore=lambda *_: ["boat.png", "full_moon.png"])
+    words = ["train", "--pack", tmp_path / "paper", "--base", tiny_base, *FAST, "--batch-size", 4, "--steps", 16]
+    words += ["--rank-per-style", 16, "--lora-plus-gamma", 0, "--no-flip"]
     learning = losses_of(jdiff, words, tmp_path / "a", "--learning-rate", "1e-2")
     still = losses_of(jdiff, words, tmp_path / "b", "--learning-rate", "1e-12")
     assert learning[0] == still[0]
-    assert sum(learning[-6:]) < 0.97 * sum(still[-6:])
+    assert sum(learning[-6:]) < 0.95 * sum(still[-6:])
 
 
 def test_start_from_another_lora(jdiff, words, whole, tmp_path):

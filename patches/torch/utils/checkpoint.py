@@ -2,8 +2,9 @@
 
 How it works on this backend: the part runs once and is recorded as usual; the recording is then replaced by a single
 node that stands for the whole part, with the tensors it came from (inputs, parameters, anything else it used) as its
-inputs. In the backward pass the part is run again, recorded, and differentiated up to the same tensors. Pending kernels are run
-when the recording is dropped and after each recomputation, because a lazy graph would keep the memory alive.
+inputs. In the backward pass the part is run again, recorded, and differentiated up to the same tensors. Pending
+kernels are run when the recording is dropped and after each recomputation, because a lazy graph would keep the memory
+alive.
 """
 
 import contextlib

@@ -79,7 +79,8 @@ class CyclicLR(_MomentumCycle):
 
     ``mode``: "triangular" (constant height), "triangular2" (halved every cycle), "exp_range" (height ``gamma ** e``),
     or give ``scale_fn`` of the cycle's number or, with ``scale_mode="iterations"``, of the step. With
-    ``cycle_momentum`` the momentum moves the other way between ``max_momentum`` and ``base_momentum``. Source: Smith, 2017.
+    ``cycle_momentum`` the momentum moves the other way between ``max_momentum`` and ``base_momentum``. Source: Smith,
+    "Cyclical learning rates", 2017.
     """
 
     def __init__(self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, mode="triangular", gamma=1.0,

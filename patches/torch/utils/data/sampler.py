@@ -77,8 +77,8 @@ class RandomSampler(Sampler[int]):
             generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
         if self.replacement:
             for _ in range(count // 32):  # blocks of 32, as in PyTorch: the stream depends on it
-                yield from torch.randint(high=n, size=(32,), dtype=torch.int64, generator=generator).tolist()
-            yield from torch.randint(high=n, size=(count % 32,), dtype=torch.int64, generator=generator).tolist()
+                yield from torch.randint(n, (32,), dtype=torch.int64, generator=generator).tolist()
+            yield from torch.randint(n, (count % 32,), dtype=torch.int64, generator=generator).tolist()
         else:
             for _ in range(count // n):
                 yield from torch.randperm(n, generator=generator).tolist()

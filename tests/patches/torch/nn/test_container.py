@@ -53,8 +53,8 @@ def test_behaves_as_a_list_with_names_without_gaps(kind, operations):
 
 
 def test_sequential_calls_in_order_and_keeps_names():
-    net = nn.Sequential(OrderedDict(double=_Times(2), add=_Plus(1)))
-    assert net(3) == 7 and net.double is net[0]
+    net = nn.Sequential(OrderedDict(twice=_Times(2), add=_Plus(1)))
+    assert net(3) == 7 and net.twice is net[0]
     assert list(net[1:]._modules) == ["add"] and isinstance(net[1:], nn.Sequential)
     assert (net + nn.Sequential(_Times(10)))(3) == 70
     assert (net * 2)(3) == 15

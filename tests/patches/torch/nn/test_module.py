@@ -245,7 +245,7 @@ def test_pickling():
 
 def test_old_pickles_without_newer_fields_load():
     layer = nn.Linear(2, 2)
-    newer = ("_forward_hooks_with_kwargs", "_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_backward_pre_hooks")
+    newer = ("_forward_hooks_with_kwargs", "_state_dict_pre_hooks", "_load_state_dict_post_hooks")
     state = {key: value for key, value in layer.__dict__.items() if key not in newer}
     old = nn.Linear.__new__(nn.Linear)
     old.__setstate__(state)

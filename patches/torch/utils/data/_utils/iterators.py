@@ -211,8 +211,7 @@ class WorkerIterator(_BaseIterator):
             how += ", perhaps for want of memory (use fewer workers, or num_workers=0)"
         self._sampler_iter = None
         self._finalizer()
-        raise RuntimeError(
-            f"DataLoader worker {worker} (pid {process.pid}) exited unexpectedly {how}")
+        raise RuntimeError(f"DataLoader worker {worker} (pid {process.pid}) exited unexpectedly {how}")
 
     @property
     def stopped(self):
