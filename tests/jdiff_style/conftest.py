@@ -1,4 +1,6 @@
-"""Fixtures of the training tests: a tiny base model, small packs, and the `jdiff` command run in this process or its own."""
+"""Fixtures of the training tests: a tiny base model, small packs, and the `jdiff` command run in this process or its
+own.
+"""
 
 import json
 import os
@@ -8,7 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
+
+# A busy machine or a kernel being compiled must not fail a property.
+settings.register_profile("jdiff", deadline=None)
+settings.load_profile("jdiff")
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "packs" / "sample"

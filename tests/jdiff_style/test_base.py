@@ -58,12 +58,16 @@ def test_no_folder_and_single_files(tmp_path):
 def test_damaged_weights_are_named(copy):
     file = copy / "unet" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(UserError, match="cannot load .*unet"):
+    with pytest.raises(UserError, match=r"cannot load .*unet"):
         load_base(copy, torch.float32, torch.device("cpu"))
 
 
 def test_half_precision_files_are_found(copy):
-    for name, stem in (("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")):
+    for name, stem in (
+        ("unet", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+    ):
         (copy / name / f"{stem}.safetensors").rename(copy / name / f"{stem}.fp16.safetensors")
     base = load_base(copy, torch.bfloat16, torch.device("cpu"))
     assert base.unet.dtype == torch.bfloat16 and base.vae.dtype == torch.float32

@@ -73,7 +73,7 @@ def test_a_failing_disk_leaves_the_last_good_one(tmp_path, number):
 
 
 def test_too_little_space_is_noticed_before_writing(tmp_path):
-    with pytest.raises(UserError, match="No space left on device .* needed.*there is no checkpoint yet"):
+    with pytest.raises(UserError, match=r"No space left on device .* needed.*there is no checkpoint yet"):
         checkpoint.write_checkpoint(tmp_path, 1, writer("1"), keep=1, needed_bytes=1 << 60)
     assert names(tmp_path) == []
 

@@ -31,7 +31,9 @@ def test_help_shows_every_field_with_unit_range_and_default(jdiff):
     assert "[1 to 4096]" in out and "(default: 32)" in out and "RANK" in out
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["train", "--nonsense"], ["train", "--recipe", "a", "--resume", "b"]])
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["train", "--nonsense"], ["train", "--recipe", "a", "--resume", "b"]]
+)
 def test_wrong_usage_exits_with_2(jdiff, words):
     code, out, err = jdiff(*words)
     assert code == 2 and out == "" and "usage: jdiff" in err
@@ -40,7 +42,9 @@ def test_wrong_usage_exits_with_2(jdiff, words):
 def test_dry_run_prints_the_resolved_recipe_and_writes_nothing(jdiff, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = ROOT / "data" / "recipes" / "sample.yaml"
-    code, out, _ = jdiff("train", "--recipe", recipe, "--steps", "7", "--no-flip", "--caption-template", "none", "--dry-run")
+    code, out, _ = jdiff(
+        "train", "--recipe", recipe, "--steps", "7", "--no-flip", "--caption-template", "none", "--dry-run"
+    )
     values = yaml.safe_load(out)
     assert code == 0 and values["steps"] == 7 and values["flip"] is False and values["caption_template"] is None
     assert Path(values["pack"]) == ROOT / "data" / "packs" / "sample" and values["rank_per_style"] == 4

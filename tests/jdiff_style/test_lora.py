@@ -99,7 +99,9 @@ def test_groups_have_exact_rates_and_hold_every_parameter_once(base):
         for parameter in group["params"]:
             assert "lora_B" in named[id(parameter)]
         owners = [layer for m in modules.values() for _, layer in lora.lora_layers(m)]
-        widths = {layer.in_features for layer in owners if any(layer.lora_B["default"].weight is p for p in group["params"])}
+        widths = {
+            layer.in_features for layer in owners if any(layer.lora_B["default"].weight is p for p in group["params"])
+        }
         assert widths == {width}
 
 

@@ -57,5 +57,5 @@ def test_gradient_reaches_the_prediction_only():
 
 
 def test_unknown_prediction_type():
-    with pytest.raises(UserError, match="'sample'.*epsilon and v_prediction"):
+    with pytest.raises(UserError, match=r"'sample'.*epsilon and v_prediction"):
         make_loss("sample", ALPHAS)

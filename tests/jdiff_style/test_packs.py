@@ -32,7 +32,10 @@ def test_sample_pack(sample):
 
 def test_tags_belong_to_their_picture(pack_folder):
     style = load_pack(pack_folder).styles[1]
-    assert {image.name: image.tags for image in style.images} == {"boat": ["boat", "sail"], "red_apple": ["apple", "fruit"]}
+    assert {image.name: image.tags for image in style.images} == {
+        "boat": ["boat", "sail"],
+        "red_apple": ["apple", "fruit"],
+    }
     assert style.style_tags == ["style tag 1"]
     assert style.prompts == {"0": "Ring", "1": "Hotel"}
 

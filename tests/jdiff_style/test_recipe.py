@@ -16,7 +16,12 @@ def test_every_field_is_documented():
 def test_defaults_are_valid_and_follow_the_published_run():
     recipe = make_recipe({})
     assert recipe == Recipe()
-    assert (recipe.rank_per_style, recipe.learning_rate, recipe.weight_decay, recipe.lora_dropout) == (32, 1e-5, 1e-2, 0.1)
+    assert (recipe.rank_per_style, recipe.learning_rate, recipe.weight_decay, recipe.lora_dropout) == (
+        32,
+        1e-5,
+        1e-2,
+        0.1,
+    )
 
 
 @given(
@@ -36,7 +41,10 @@ def test_yaml_reads_back_to_the_same_recipe(tmp_path_factory, seed, rate, flip, 
 @pytest.mark.parametrize(
     "values, words",
     [
-        ({"rank_per_style": 0}, ["rank_per_style: 0 is not positive", "28 styles at 32 each make a packed rank of 896"]),
+        (
+            {"rank_per_style": 0},
+            ["rank_per_style: 0 is not positive", "28 styles at 32 each make a packed rank of 896"],
+        ),
         ({"rank_per_style": -3}, ["-3 is not positive"]),
         ({"learning_rat": 1}, ["unknown key 'learning_rat'", "did you mean 'learning_rate'?"]),
         ({"rank": 1}, ["did you mean 'rank_per_style'?"]),

@@ -23,7 +23,9 @@ def test_runs_started_at_once_get_numbers_of_their_own(tmp_path, monkeypatch):
     numbers = iter(range(100, 200))
     monkeypatch.setattr(runs.os, "getpid", lambda: next(numbers))
     found = []
-    threads = [threading.Thread(target=lambda: found.append(runs.create_run(tmp_path, "a", {"f": "1"}))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(runs.create_run(tmp_path, "a", {"f": "1"}))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -33,11 +35,13 @@ def test_runs_started_at_once_get_numbers_of_their_own(tmp_path, monkeypatch):
 
 def test_an_out_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="out: cannot write in .*--out"):
+    with pytest.raises(UserError, match=r"out: cannot write in .*--out"):
         runs.create_run(tmp_path / "file" / "x", "a", {})
 
 
-@pytest.mark.parametrize("name, short", [("stable diffusion 2.1", "stable-diffusion-2.1"), ("日本", "base"), ("é/..", "base")])
+@pytest.mark.parametrize(
+    "name, short", [("stable diffusion 2.1", "stable-diffusion-2.1"), ("日本", "base"), ("é/..", "base")]
+)
 def test_short_name(name, short):
     assert runs.short_name(Path(name)) == short
 

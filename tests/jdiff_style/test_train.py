@@ -93,7 +93,7 @@ def test_kill_at_any_step_and_resume_is_bit_equal(jdiff, start_jdiff, whole, tmp
     killed = wait_for_step(tmp_path, step, process)
     process.kill()
     process.communicate()
-    code, out, err = jdiff("train", "--resume", killed)
+    code, _out, err = jdiff("train", "--resume", killed)
     assert code == 0, err
     assert result(killed) == result(run), f"killed at step {step}"
 
@@ -121,7 +121,7 @@ def test_more_steps_later_are_as_good_as_at_once(jdiff, whole, tmp_path):
 
 
 def test_a_damaged_checkpoint_falls_back_and_ends_equal(jdiff, whole, tmp_path):
-    line, run = whole
+    _line, run = whole
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / LORA).unlink()
     file = copy / "checkpoints" / "step-00000009" / "optimizer.safetensors"
@@ -141,15 +141,21 @@ def test_resuming_a_finished_run_does_nothing(jdiff, whole):
 
 def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(jdiff, start_jdiff, whole, tmp_path):
     line, run = whole
-    # A file-size limit makes writing fail like a full disk does. The small LoRA file still fits, the optimiser's does not.
+    # A file-size limit makes writing fail like a full disk does. The small LoRA file still fits, the optimiser's does
+    # not.
     state = run / "checkpoints" / "step-00000009" / "optimizer.safetensors"
     assert jdiff(*line, "--out", tmp_path, "--steps", 2)[0] == 0
     (full,) = tmp_path.glob("0*")
     limit = state.stat().st_size - 1
     process = start_jdiff(
-        "train", "--resume", full, "--steps", 9, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        "train",
+        "--resume",
+        full,
+        "--steps",
+        9,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    out, err = process.communicate(timeout=120)
+    _out, err = process.communicate(timeout=120)
     assert process.returncode == 1 and "Traceback" not in err
     assert err.strip().splitlines()[-1].startswith("jdiff: error: cannot write the checkpoint of step 4")
     assert "last good checkpoint is that of step 2" in err
@@ -207,7 +213,7 @@ def test_a_changed_pack_or_a_folder_that_is_no_run(jdiff, whole, tmp_path, pictu
     ids=lambda options: options[0],
 )
 def test_options_train(jdiff, words, tmp_path, options):
-    code, out, err = jdiff(*words[:-2], "--steps", 2, *options)
+    code, _out, err = jdiff(*words[:-2], "--steps", 2, *options)
     assert code == 0, err
     (run,) = (tmp_path / "out").glob("0*")
     assert (run / LORA).is_file()

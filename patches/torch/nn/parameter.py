@@ -45,9 +45,6 @@ class Parameter(torch.Tensor):
         memo[id(self)] = copied
         return copied
 
-    def __repr__(self):
-        return "Parameter containing:\n" + super().__repr__()
-
     def __reduce_ex__(self, protocol):
         # The same two functions, by the same path, as in PyTorch's own checkpoints.
         from torch._utils import _rebuild_parameter, _rebuild_parameter_with_state

@@ -74,7 +74,7 @@ def unet(seed: int = 0, **settings) -> UNet2DConditionModel:
     """The UNet of Stable Diffusion with few channels: 4 levels unless `settings` (``SD15``, ``SD21``, ``SDXL``, …) say
     otherwise."""
     torch.manual_seed(seed)
-    base = dict(sample_size=8, block_out_channels=(32, 32, 64, 64), layers_per_block=1)
+    base = dict(sample_size=8, block_out_channels=(32, 32, 64, 64), layers_per_block=1, norm_num_groups=8)
     return UNet2DConditionModel(**{**base, **settings}).eval()
 
 
@@ -88,11 +88,12 @@ def autoencoder(seed: int = 0, **settings) -> AutoencoderKL:
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
         layers_per_block=1,
+        norm_num_groups=8,
         sample_size=64,
     )
     model = AutoencoderKL(**{**base, **settings}).eval()
     with torch.no_grad():
-        model.decoder.conv_out.weight.mul_(4.0)
+        model.decoder.conv_out.weight.mul_(1.5)
     return model
 
 

@@ -28,7 +28,7 @@ def adapted_pipeline() -> StableDiffusionPipeline:
     """A pipeline with LoRA of rank 2 on UNet and text encoder, values from NumPy."""
     pipeline = stable_diffusion()
     pipeline.unet.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=UNET_TARGETS))
-    pipeline.text_encoder.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=TEXT_TARGETS))
+    pipeline.text_encoder.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=TEXT_TARGETS + ["out_proj"]))
     fill_adapter(pipeline.unet, 8, 0.4)
     fill_adapter(pipeline.text_encoder, 9, 0.4)
     return pipeline

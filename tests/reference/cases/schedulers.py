@@ -49,7 +49,7 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "unipc_v_third": ("UniPCMultistepScheduler", dict(SD, **V, solver_order=3, use_karras_sigmas=True)),
     "edm_euler": ("EDMEulerScheduler", dict()),
     "edm_dpm": ("EDMDPMSolverMultistepScheduler", dict()),
-    "edm_dpm_sde": ("EDMDPMSolverMultistepScheduler", dict(algorithm_type="sde-dpmsolver++", solver_order=3)),
+    "edm_dpm_sde": ("EDMDPMSolverMultistepScheduler", dict(algorithm_type="sde-dpmsolver++")),
     "lcm": ("LCMScheduler", dict(SD)),
     "tcd": ("TCDScheduler", dict(SD)),
 }

@@ -1,0 +1,1 @@
+"""Distributed algorithms: names only, see `join`."""
