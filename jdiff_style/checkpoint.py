@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Optional
 
 from jdiff_style.errors import UserError
+from jdiff_style.runs import how_to_resume
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def _write(target: Path, temporary: Path, step: int, write: Callable[[Path], Non
         free = shutil.disk_usage(target.parent).free
         if free < needed_bytes:
             raise OSError(
-                errno.ENOSPC, f"No space left on device ({needed_bytes >> 20} MiB needed, {free >> 20} MiB free)"
+                errno.ENOSPC,
+                f"No space left on device ({needed_bytes / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free)",
             )
         temporary.mkdir()
         write(temporary)
@@ -143,5 +145,5 @@ def disk_trouble(run: Path, what: str) -> Iterator[None]:
         kept = f"the last good checkpoint is that of step {earlier[0][0]}" if earlier else "there is no checkpoint yet"
         raise UserError(
             f"cannot write {what} in {run}: {getattr(error, 'strerror', None) or error}; {kept}. "
-            f"Free some space, then go on with: jdiff train --resume {run}"
+            f"Free some space. {how_to_resume(run)}"
         ) from None

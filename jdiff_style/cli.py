@@ -96,9 +96,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("diffusers", "transformers", "accelerate", "PIL", "jittor"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    _set_up_logging()
     try:
         if arguments and arguments[0] in FORWARDED:
             return _forward(arguments[0], arguments[1:])
@@ -116,6 +114,23 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+
+
+class _StandardError(logging.Handler):
+    """Writes plain messages to whatever `sys.stderr` is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+def _set_up_logging() -> None:
+    for name in ("jdiff_style", "eval"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        if not logger.handlers:
+            logger.addHandler(_StandardError())
+    for noisy in ("diffusers", "transformers", "accelerate", "PIL", "jittor"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def _forward(verb: str, arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from jdiff_style.base import check_base, resolve_base
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.recipe import Recipe, make_recipe, read_recipe, to_yaml
-from jdiff_style.train import Trainer, how_to_resume, pick_device
+from jdiff_style.train import Trainer, pick_device
 
 log = logging.getLogger(__name__)
 
@@ -145,4 +145,4 @@ def _work(trainer: Trainer, run: Path, start: int) -> None:
             if recipe.grid_styles > 0:
                 grid.draw_grid(trainer.base.pipeline(), trainer.pack, recipe, run / runs.GRID_FILE, trainer.device)
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped. {how_to_resume(run)}") from None
+        raise Interrupted(f"stopped. {runs.how_to_resume(run)}") from None

@@ -36,6 +36,17 @@ def attach(module: nn.Module, targets: list[str], rank: int, *, dropout: float =
     output is unchanged at the start. Returns how many layers each target name reached. Raises UserError if it reached
     none.
     """
+    reached = Counter(
+        target
+        for name, layer in module.named_modules()
+        for target in targets
+        if isinstance(layer, nn.Linear) and (name == target or name.endswith("." + target))
+    )
+    if not reached:
+        raise UserError(
+            f"the base model's {type(module).__name__} has none of the layers {', '.join(targets)}; "
+            "it is not an attention model this LoRA fits"
+        )
     module.requires_grad_(False)
     module.add_adapter(
         LoraConfig(
@@ -50,14 +61,9 @@ def attach(module: nn.Module, targets: list[str], rank: int, *, dropout: float =
     for parameter in module.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.to(torch.float32)
-    reached = Counter(
-        target for name, _ in lora_layers(module) for target in targets if name == target or name.endswith("." + target)
-    )
-    if not reached:
-        raise UserError(
-            f"the base model's {type(module).__name__} has none of the layers {', '.join(targets)}; "
-            "it is not an attention model this LoRA fits"
-        )
+    missed = sum(reached.values()) - len(lora_layers(module))
+    if missed:
+        raise RuntimeError(f"peft left {missed} of {sum(reached.values())} target layers without a LoRA")
     return reached
 
 
@@ -102,7 +108,7 @@ def parameter_groups(modules: dict[str, nn.Module], learning_rate: float, gamma:
                 slow.append(magnitude[ADAPTER])
     for (component, width, factor), count in sorted(widths.items()):
         log.info("lora_B of %d %s layers of input width %d: rate x %.4f", count, component, width, factor)
-    groups = [{"label": "A", "factor": 1.0, "params": slow}]
+    groups: list[dict[str, Any]] = [{"label": "A", "factor": 1.0, "params": slow}]
     groups += [{"label": f"B x{factor:.4f}", "factor": factor, "params": fast[factor]} for factor in sorted(fast)]
     for group in groups:
         group["lr"] = group["base_lr"] = learning_rate * group["factor"]

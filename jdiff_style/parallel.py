@@ -281,13 +281,14 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
 
         def show(done: float) -> None:
             nonlocal shown
-            if done > shown:
+            # At 0 again and again: the clock of the ETA starts when the model is loaded.
+            if done > shown or done == 0:
                 shown = done
                 progress.update(int(done) if done == int(done) else round(done, 1))
 
         show(0)
         try:
-            outcome = run_jobs(batches, plan.setup, arguments.workers, _threads(arguments), show)
+            outcome = run_jobs(batches, plan.setup, arguments.workers, worker_threads(arguments), show)
         finally:
             progress.close()
     else:
@@ -313,7 +314,8 @@ def _prepare(plan: Plan) -> None:
         raise UserError(f"--out: cannot write {where} ({error.strerror}); choose another folder or free space") from error
 
 
-def _threads(arguments: argparse.Namespace) -> int | None:
+def worker_threads(arguments: argparse.Namespace) -> int | None:
+    """OpenMP threads of a worker: as asked, or None to leave OMP_NUM_THREADS as it is set, or its share of the cores."""
     if arguments.threads is not None:
         return arguments.threads
     if os.environ.get("OMP_NUM_THREADS"):

@@ -327,7 +327,7 @@ def _reason(error: Exception) -> str:
 
 def to_yaml(recipe: Recipe, comments: bool = True) -> str:
     """The recipe as YAML that `read_recipe` reads back to the same values; with `comments`, each field explained."""
-    import json
+    import yaml
 
     lines, group = [], None
     for name, field in FIELDS.items():
@@ -336,8 +336,10 @@ def to_yaml(recipe: Recipe, comments: bool = True) -> str:
             group = meta["group"]
             lines.append(f"# {group}")
         value = getattr(recipe, name)
-        # JSON's texts and numbers are YAML's too, and keep a text such as "no" or "1" a text.
-        line = f"{name}: {json.dumps(value, ensure_ascii=False)}"
+        # Quoted, so that a text such as "no" or "1" stays a text.
+        style = '"' if isinstance(value, str) else None
+        text = yaml.safe_dump(value, default_style=style, allow_unicode=True, width=math.inf).removesuffix("...\n")
+        line = f"{name}: {text.strip()}"
         if comments:
             span = value_range(name)
             line += f"  # {meta['doc']}" + (f" [{span}]" if span else "")

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -170,3 +171,8 @@ def show_path(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path.resolve())
+
+
+def how_to_resume(run: Path) -> str:
+    """The sentence that says how to go on with an interrupted run."""
+    return f"Go on with: jdiff train --resume {shlex.quote(show_path(run))}"

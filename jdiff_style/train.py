@@ -150,7 +150,7 @@ class Trainer:
                     self.save(run, step + 1)
                 if stop.is_set():
                     raise Interrupted(
-                        f"stopped after step {step + 1} of {recipe.steps}, which is saved. {how_to_resume(run)}"
+                        f"stopped after step {step + 1} of {recipe.steps}, which is saved. {runs.how_to_resume(run)}"
                     )
 
     def step_optimizer(self, step: int) -> float:
@@ -258,11 +258,6 @@ class Trainer:
             os.replace(file, run / lora.LORA_FILE)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def how_to_resume(run: Path) -> str:
-    """The sentence that says how to go on."""
-    return f"Go on with: jdiff train --resume {runs.show_path(run)}"
 
 
 def pick_device(name: str) -> torch.device:

@@ -108,7 +108,8 @@ def run_jobs(
         setup: what the workers load.
         workers: how many processes at most, 1 or more.
         threads: OpenMP threads of each; None leaves the environment as it is.
-        on_progress: called with the number of pictures drawn so far, fractions for batches being drawn.
+        on_progress: called with the number of pictures drawn so far, fractions for batches being drawn; with 0 again when
+            the first worker has loaded its model.
     """
     pending = deque(list(batch) for batch in batches)
     outcome = Outcome()
@@ -117,9 +118,13 @@ def run_jobs(
         with _environment(threads):
             for index in range(min(workers, len(pending))):
                 crew.append(_start(index, setup))
+        before = None
         while crew and not (outcome.problems and _stops(outcome)):
             _serve(crew, pending, outcome)
-            on_progress(len(outcome.saved) + sum(worker.fraction for worker in crew))
+            state = (len(outcome.saved) + sum(worker.fraction for worker in crew), any(worker.loaded for worker in crew))
+            if state != before:
+                on_progress(state[0])
+            before = state
     except KeyboardInterrupt:
         outcome.interrupted = True
     finally:

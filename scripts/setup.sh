@@ -77,13 +77,14 @@ works() { [ -x "$venv/bin/python" ] && "$venv/bin/python" -c 'import sys, pip; s
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --no-input "$@" >>"$log" 2>&1; }
 
-# pip writes RECORD last, so a package without one was being installed when an earlier run was killed. Taking its metadata
-# away makes pip install it again; names that begin with ~ are what pip moved aside.
+# pip's last step is to rewrite RECORD with its own files in it, INSTALLER among them. A package without that line was
+# being installed when an earlier run was killed. Taking its metadata away makes pip install it again; names that begin
+# with ~ are what pip moved aside.
 repair() {
     local packages folder
     for packages in "$venv"/lib/python3.11/site-packages; do
         for folder in "$packages"/*.dist-info; do
-            if [ -d "$folder" ] && [ ! -f "$folder/RECORD" ]; then rm -rf "$folder"; fi
+            if [ -d "$folder" ] && ! grep -qs '/INSTALLER,' "$folder/RECORD"; then rm -rf "$folder"; fi
         done
         rm -rf "$packages"/~*
     done

@@ -248,7 +248,9 @@ def _unpickle(file, name, persistent_load, options, cls=_unpickler.RestrictedUnp
         return cls(file, persistent_load, **options).load()
     except _unpickler.Refused as error:
         raise _unpickler.Refused(f"{name} was not loaded: {error}") from None
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError,
+    except _MapLocationError as error:
+        raise error.__cause__ from None
+    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError,
             OverflowError, MemoryError, struct.error) as error:  # fmt: skip
         if isinstance(error, NotImplementedError):
             raise
@@ -282,15 +284,19 @@ def _swapped(memory, kind):
     return memory.reshape(-1, unit)[:, ::-1].reshape(-1)
 
 
+class _MapLocationError(Exception):
+    """Carries an error of the caller's own ``map_location`` function past the handling of damaged files."""
+
+
 def _placement(map_location):
     """Turn ``map_location`` into a function (storage, saved device name, file name) -> storage with its device set."""
+
+    from . import cuda
 
     def at_home(memory, location, name):
         kind = location.partition(":")[0]
         if kind == "cpu":
             return memory
-        from . import cuda
-
         if kind != "cuda" or not cuda.is_available():
             raise RuntimeError(
                 f"{name} holds tensors of the device {location!r}, which is not here; load it with map_location='cpu'"
@@ -302,11 +308,16 @@ def _placement(map_location):
     if isinstance(map_location, dict):
         return lambda memory, location, name: at_home(memory, str(map_location.get(location, location)), name)
     if isinstance(map_location, (str, device)):
+        if device(map_location).type == "cuda" and not cuda.is_available():
+            raise RuntimeError(f"map_location={str(map_location)!r}, but no CUDA device is here; use map_location='cpu'")
         return lambda memory, location, name: memory._moved(device(map_location))
     if callable(map_location):
 
         def chosen(memory, location, name):
-            moved = map_location(memory, location)
+            try:
+                moved = map_location(memory, location)
+            except Exception as error:
+                raise _MapLocationError from error
             if moved is None:
                 return at_home(memory, location, name)
             return moved if isinstance(moved, storage.UntypedStorage) else moved._untyped_storage

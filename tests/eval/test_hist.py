@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eval import hist
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from eval import hist
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "hist.json").read_text())
 PICTURES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 8), st.integers(1, 8), st.just(3)))

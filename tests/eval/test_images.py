@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from eval.images import UnreadableImage, read_bgr
 from PIL import Image
+
+from eval.images import UnreadableImage, read_bgr
 
 RGB = np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(4).integers(0, 256, (5, 7, 1), dtype=np.uint8)

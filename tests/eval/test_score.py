@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eval.metrics import METRICS, choose_metrics
-from eval.score import main
 from PIL import Image
 
+from eval.metrics import METRICS, choose_metrics
+from eval.score import main
 from jdiff_style.errors import UserError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "eval" / "score.py"
@@ -195,7 +195,7 @@ def test_a_folder_with_none_of_the_styles(score, generated):
 
 
 def test_total_of_given_parts(capsys):
-    parts = "dino=.1202 hist=.7791 fid=1.6746 lpips=.4287 clip_iqa=.7577 clip_r=.9307".split()
+    parts = ["dino=.1202", "hist=.7791", "fid=1.6746", "lpips=.4287", "clip_iqa=.7577", "clip_r=.9307"]
     assert main(["--total", *parts]) == 0
     assert capsys.readouterr().out == "total 0.5121\n"
     assert main(["--total", *parts[1:]]) == 1

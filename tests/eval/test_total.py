@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from eval.total import PARTS, RANGES, missing_parts, parse_parts, total_score
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.total import PARTS, RANGES, missing_parts, parse_parts, total_score
 from jdiff_style.errors import UserError
 
 # dino, hist, fid, lpips, clip_iqa, clip_r, total: as published by entrants of the challenge.

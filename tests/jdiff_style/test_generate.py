@@ -129,7 +129,7 @@ def test_long_prompts_are_noticed(with_lora):
 
 
 def test_noise_seeds_differ_and_stay():
-    assert noise_seed(0, "00", "Ring") == 3424949190
+    assert noise_seed(0, "00", "Ring") == 1249239807
     seeds = {noise_seed(seed, style, word) for seed in (0, 1) for style in ("00", "01") for word in ("Ring", "Cat", "0")}
     assert len(seeds) == 12 and all(0 <= seed < 2**32 for seed in seeds)
 

@@ -155,7 +155,7 @@ _MAX_2D = """
 
 
 def _max_jittor(v, sizes, out, k, s, p, d):
-    planes = v.shape[0]
+    planes = math.prod(v.shape) // math.prod(sizes)
     names = ("kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw")
     data = {n: float(x) for n, x in zip(names, (*k, *s, *p, *d))}
     shape = (planes, *out)

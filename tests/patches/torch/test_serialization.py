@@ -274,6 +274,19 @@ def test_a_device_that_is_not_here():
     assert values(loaded(data, map_location={"mps": "cpu"})) == [0, 1, 2]
 
 
+def test_bad_map_locations_are_not_taken_for_damage():
+    data = saved(torch.arange(3))
+    with pytest.raises(ZeroDivisionError):
+        loaded(data, map_location=lambda storage, name: 1 // 0)
+    with pytest.raises(ValueError, match="mine"):
+        loaded(data, map_location=lambda storage, name: int("mine"))
+    with pytest.raises(TypeError, match="map_location must be"):
+        loaded(data, map_location=[1])
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match=r"map_location='cuda:1', but no CUDA device is here"):
+            loaded(data, map_location="cuda:1")
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 class Calls:
     """Pickles as a call of `function`."""

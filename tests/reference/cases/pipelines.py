@@ -78,7 +78,7 @@ def pipeline_sd() -> Arrays:
         prompts, num_inference_steps=2, negative_prompt=["", "blurry"], generator=[seeded(1), seeded(2)],
         output_type="latent", **common,
     ).images  # fmt: skip
-    return {"picture/two prompts": images, "pixels/latents": array(latents)}
+    return {"picture/two prompts": images, "latents/two generators": array(latents)}
 
 
 @case

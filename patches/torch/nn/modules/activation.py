@@ -41,6 +41,9 @@ __all__ = [
     "Threshold",
 ]  # fmt: skip
 
+# Pickles name a class by its module: PyTorch has it here.
+MultiheadAttention.__module__ = __name__
+
 
 class _Inplace(Module):
     """An activation whose only option is to overwrite its input."""

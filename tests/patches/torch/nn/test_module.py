@@ -292,3 +292,27 @@ def test_an_error_in_forward_leaves_calls_working():
             net(torch.ones(1, 2))
     with torch.no_grad():
         assert net[0](torch.ones(1, 2)).shape == (1, 2)
+
+
+def test_only_the_outermost_call_without_gradients_starts_the_computation(monkeypatch):
+    flushed = []
+    monkeypatch.setattr(torch._engine, "flush", flushed.append)
+    net = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU()))
+    x = torch.ones(1, 2)
+    with torch.no_grad():
+        output = net(x)
+    assert len(flushed) == 1 and flushed[0] is output
+    net(x)
+    assert len(flushed) == 1
+
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = net
+
+        def forward(self, x):
+            with torch.no_grad():
+                return self.inner(x)
+
+    Frozen()(x)  # as activation checkpointing does: without gradients, inside a call with them
+    assert len(flushed) == 1
