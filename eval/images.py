@@ -23,8 +23,8 @@ class UnreadableImage(Exception):
 def read_bgr(path: Path) -> np.ndarray:
     """Decode a picture as ``cv2.imread`` does.
 
-    Turned upright by the EXIF orientation of a JPEG or PNG; grey and palette become colour; an alpha channel is dropped, not blended;
-    16 bits keep their high byte; CMYK becomes RGB by OpenCV's formula. Animated files give their first frame.
+    Turned upright by the EXIF orientation of a JPEG or PNG; grey and palette become colour; alpha is dropped, not
+    blended; 16 bits keep their high byte; CMYK becomes RGB by OpenCV's formula; an animation gives its first frame.
 
     Args:
         path: the file.
@@ -44,7 +44,9 @@ def read_bgr(path: Path) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"{path}: too large to be a generated picture ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
+        reason = (
+            "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
+        )
         raise UnreadableImage(f"{path}: {reason}") from error
     return np.ascontiguousarray(rgb[..., ::-1])
 

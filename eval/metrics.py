@@ -41,7 +41,12 @@ METRICS = {
         Metric("hist", "Hist", "more", None),
         Metric("lpips", "LPIPS", "less", "SqueezeNet 1.1 (ImageNet, 5 MB) and its LPIPS linear layers"),
         Metric("fid", "FID", "less", "Inception v3 in the FID version of 2015-12-05 (91 MB)"),
-        Metric("clip_iqa", "CLIP-IQA", "more", "CLIP RN50 without positional embedding (the CLIP-IQA default model, 250 MB)"),
+        Metric(
+            "clip_iqa",
+            "CLIP-IQA",
+            "more",
+            "CLIP RN50 without positional embedding (the CLIP-IQA default model, 250 MB)",
+        ),
         Metric("clip_r", "CLIP-R", "more", "CLIP ViT-L/14 (openai/clip-vit-large-patch14, 1.7 GB)"),
     )
 }

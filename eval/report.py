@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from eval.hist import StyleHist, style_mean
 from eval.images import ENDINGS, UnreadableImage, read_bgr
 from eval.metrics import METRICS
-from eval.total import PARTS, missing_parts, total_score
+from eval.total import missing_parts, total_score
 from jdiff_style.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def match_files(folder: Path, pack: Pack) -> Matching:
         )
     matching = Matching(folder, [_match_style(folder / style.id, style) for style in pack.styles if style.prompts])
     matching.other_folders = sorted(
-        child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".") and child.name not in names
+        child
+        for child in folder.iterdir()
+        if child.is_dir() and not child.name.startswith(".") and child.name not in names
     )
     return matching
 
@@ -89,7 +91,9 @@ def _match_style(folder: Path, style: Style) -> StyleFiles:
         else:
             result.unexpected.append(path)
     for word in dict.fromkeys(style.prompts.values()):
-        candidates = sorted(by_stem.pop(unicodedata.normalize("NFC", word), []), key=lambda path: ENDINGS.index(path.suffix.lower()))
+        candidates = sorted(
+            by_stem.pop(unicodedata.normalize("NFC", word), []), key=lambda path: ENDINGS.index(path.suffix.lower())
+        )
         if candidates:
             result.found[word] = candidates[0]
             result.unexpected += candidates[1:]
@@ -186,7 +190,7 @@ def total_report(parts: dict[str, float | None]) -> dict[str, Any]:
     lacking = missing_parts(parts)
     if lacking:
         return {"value": None, "not_computed": f"missing {', '.join(lacking)}", "missing": lacking}
-    return {"value": total_score(**{name: parts[name] for name in PARTS})}
+    return {"value": total_score(**{name: value for name, value in parts.items() if value is not None})}
 
 
 def as_text(report: dict[str, Any], all_styles: bool = False) -> str:
@@ -198,7 +202,7 @@ def as_text(report: dict[str, Any], all_styles: bool = False) -> str:
     """
     counts = report["counts"]
     lines = [
-        f"protocol {report['protocol']}: {counts['scored']} of {counts['expected']} pictures in {counts['styles']} styles"
+        f"protocol {report['protocol']}: {counts['scored']} of {counts['expected']} pictures, {counts['styles']} styles"
         + (" (partial score)" if report["partial"] else "")
     ]
     for name, metric in METRICS.items():

@@ -1,7 +1,7 @@
 """Score generated pictures against a style pack: ``python eval/score.py --generated DIR --pack PACK``.
 
-Measures Hist and says of the five other parts of the challenge's total which weights they need. ``--total`` computes the
-total from parts measured elsewhere. Needs neither torch nor jittor.
+Measures Hist and says of the five other parts of the challenge's total which weights they need. ``--total`` computes
+the total from parts measured elsewhere. Needs neither torch nor jittor.
 """
 
 from __future__ import annotations
@@ -33,23 +33,39 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Computed here: Hist. The other metrics need network weights and are reported as not computed.",
     )
     main = parser.add_argument_group("main")
-    main.add_argument("--generated", type=Path, metavar="FOLDER", help="folder holding <style>/<prompt>.png (or .jpg, .webp)")
-    main.add_argument("--pack", type=Path, metavar="FOLDER", help="style pack with the reference pictures and prompt words")
     main.add_argument(
-        "--total", nargs="+", metavar="PART=NUMBER",
+        "--generated", type=Path, metavar="FOLDER", help="folder holding <style>/<prompt>.png (or .jpg, .webp)"
+    )
+    main.add_argument(
+        "--pack", type=Path, metavar="FOLDER", help="style pack with the reference pictures and prompt words"
+    )
+    main.add_argument(
+        "--total",
+        nargs="+",
+        metavar="PART=NUMBER",
         help="print the total of given parts (dino hist lpips fid clip_iqa clip_r) instead of scoring pictures",
     )
     main.add_argument("--dry-run", action="store_true", help="check the folders, print what would be scored, and stop")
     how = parser.add_argument_group("measuring")
     how.add_argument(
-        "--protocol", choices=PROTOCOLS, default="challenge",
-        help="challenge: the checker with its quirks, comparable with its leaderboard; corrected: blue counts, hue does not "
-        "wrap, missing pictures count as failures (default: challenge)",
+        "--protocol",
+        choices=PROTOCOLS,
+        default="challenge",
+        help="challenge: the checker with its quirks, comparable with its leaderboard; corrected: blue counts, "
+        "hue does not wrap, missing pictures count as failures (default: challenge)",
     )
-    how.add_argument("--metrics", default="all", metavar="NAMES", help=f"comma list out of {','.join(METRICS)} (default: all)")
-    how.add_argument("--strict", action="store_true", help="refuse a pack with an unreadable reference, and exit 1 on a partial score")
+    how.add_argument(
+        "--metrics", default="all", metavar="NAMES", help=f"comma list out of {','.join(METRICS)} (default: all)"
+    )
+    how.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse a pack with an unreadable reference, and exit 1 on a partial score",
+    )
     output = parser.add_argument_group("output")
-    output.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there; - prints it instead of the text")
+    output.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the whole report there; - prints it instead of the text"
+    )
     output.add_argument("--per-style", action="store_true", help="print one line per style")
     return parser
 
@@ -61,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         argv: its words without the program's name; those of the process if None.
 
     Returns:
-        0 when the score was made; 1 for bad input, when no picture could be scored, or for a partial score with ``--strict``; 130 after Ctrl-C.
+        0 when the score was made; 1 for bad input, when no picture could be scored, or for a partial score with
+        ``--strict``; 130 after Ctrl-C.
     """
     arguments = build_parser().parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
@@ -91,7 +108,9 @@ def _total(arguments: argparse.Namespace) -> int:
 def _score(arguments: argparse.Namespace) -> int:
     for name in ("generated", "pack"):
         if getattr(arguments, name) is None:
-            raise UserError(f"--{name} is missing; give --generated FOLDER and --pack FOLDER, or --total with six parts")
+            raise UserError(
+                f"--{name} is missing; give --generated FOLDER and --pack FOLDER, or --total with six parts"
+            )
     metrics = choose_metrics(arguments.metrics)
     pack = load_pack(arguments.pack, strict=arguments.strict)
     matching = match_files(arguments.generated, pack)

@@ -2,8 +2,8 @@
 
 total = (0.2·DINO + 0.4·Hist + 0.4·(1 − LPIPS)) · (0.5·CLIP-R + 0.4·(20 − min(FID, 20))/20 + 0.1·CLIP-IQA)
 
-The first factor measures the style, the second the content and quality. Source: the checker of track 2 of the 4th Jittor
-AI challenge; the published rows in ``tests/eval/test_total.py`` come out to four decimals.
+The first factor measures the style, the second the content and quality. Source: the checker of track 2 of the 4th
+Jittor AI challenge; the published rows in ``tests/eval/test_total.py`` come out to four decimals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures from prompts: a base model in diffusers layout, a LoRA merged into it, batches with one noise seed a picture.
+"""Pictures from prompts: a base model in diffusers layout, a LoRA merged into it, one noise seed for each picture.
 
 torch and diffusers are imported inside the functions that need them: ``--dry-run`` and the process that only hands out
 work start at once, and a worker can still choose its thread count before torch reads it.
@@ -109,7 +109,9 @@ def check_base(folder: Path) -> str | None:
             missing or lacks a file.
     """
     if not folder.is_dir():
-        raise UserError(f"--base: {folder} is not a folder; give a local folder in diffusers layout, nothing is downloaded")
+        raise UserError(
+            f"--base: {folder} is not a folder; give a local folder in diffusers layout, nothing is downloaded"
+        )
     index_file = folder / "model_index.json"
     try:
         index = json.loads(index_file.read_text(encoding="utf-8"))
@@ -117,7 +119,9 @@ def check_base(folder: Path) -> str | None:
     except FileNotFoundError:
         raise UserError(f"--base: {folder} has no model_index.json; give a folder in diffusers layout") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"--base: {index_file} cannot be read ({error!r}); restore it from the model's source") from None
+        raise UserError(
+            f"--base: {index_file} cannot be read ({error!r}); restore it from the model's source"
+        ) from None
     if pipeline_class != "StableDiffusionPipeline":
         raise UserError(f"--base: {folder} is a {pipeline_class}; this command needs a StableDiffusionPipeline")
     variants = set()
@@ -132,7 +136,9 @@ def check_base(folder: Path) -> str | None:
 def _check_component(folder: Path, name: str) -> str | None:
     """The variant of the component's weights; UserError naming the first file that is missing."""
     if not folder.is_dir():
-        raise UserError(f"--base: {folder.parent} lacks the component {name}; copy the folder {name} from the model's source")
+        raise UserError(
+            f"--base: {folder.parent} lacks the component {name}; copy the folder {name} from the model's source"
+        )
     if name == "tokenizer":
         if not (folder / "tokenizer.json").is_file():
             _need(folder, ["vocab.json", "merges.txt"])
@@ -143,7 +149,12 @@ def _check_component(folder: Path, name: str) -> str | None:
     _need(folder, ["config.json"])
     for variant in (None, "fp16"):
         dotted = f".{variant}" if variant else ""
-        endings = (f"{dotted}.safetensors", f"{dotted}.bin", f".safetensors.index{dotted}.json", f".bin.index{dotted}.json")
+        endings = (
+            f"{dotted}.safetensors",
+            f"{dotted}.bin",
+            f".safetensors.index{dotted}.json",
+            f".bin.index{dotted}.json",
+        )
         if any((folder / f"{stem}{ending}").is_file() for stem in _WEIGHTS for ending in endings):
             return variant
     raise UserError(f"--base: {folder} has no weights (*.safetensors or *.bin); copy them from the model's source")
@@ -182,13 +193,20 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
     diffusers.utils.logging.disable_progress_bar()
     try:
         pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
-            str(base), torch_dtype=getattr(torch, dtype), variant=variant, local_files_only=True, safety_checker=None,
-            feature_extractor=None, requires_safety_checker=False,
+            str(base),
+            torch_dtype=getattr(torch, dtype),
+            variant=variant,
+            local_files_only=True,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
         )
     # A damaged folder fails in many ways, each with its own type of error; whichever it is, the folder is at fault.
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         logging.getLogger(__name__).debug("loading %s failed", base, exc_info=True)
-        raise UserError(f"--base: {base} cannot be loaded ({_first_line(error)}); restore it from its source") from error
+        raise UserError(
+            f"--base: {base} cannot be loaded ({_first_line(error)}); restore it from its source"
+        ) from error
     if options.scheduler != "saved":
         class_name, changes = SCHEDULERS[options.scheduler]
         pipeline.scheduler = getattr(diffusers, class_name).from_config(pipeline.scheduler.config, **changes)
@@ -263,7 +281,8 @@ def draw(
     if not prompts:
         return []
     generators = [
-        torch.Generator(device="cpu").manual_seed(noise_seed(options.seed, prompt.style, prompt.word)) for prompt in prompts
+        torch.Generator(device="cpu").manual_seed(noise_seed(options.seed, prompt.style, prompt.word))
+        for prompt in prompts
     ]
 
     def report(_pipeline: Any, step: int, _timestep: Any, tensors: dict) -> dict:
@@ -284,13 +303,15 @@ def draw(
             callback_on_step_end=report,
         ).images
     if not np.isfinite(pixels).all():
-        raise UserError("the model's output is not a number (NaN); try --dtype float32, or check the LoRA and its scale")
+        raise UserError(
+            "the model's output is not a number (NaN); try --dtype float32, or check the LoRA and its scale"
+        )
     levels = (pixels * 255).round().astype(np.uint8)
     return [Image.fromarray(picture) for picture in levels]
 
 
 def cut_prompts(pipeline: DiffusionPipeline, prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Those prompts whose positive text is longer than the text encoder reads (77 tokens for CLIP), and is cut there."""
+    """Those prompts whose positive text is longer than the text encoder reads (77 tokens for CLIP), so is cut there."""
     tokenizer = pipeline.tokenizer
     return [prompt for prompt in prompts if len(tokenizer(prompt.positive).input_ids) > tokenizer.model_max_length]
 

@@ -28,11 +28,11 @@ class Progress:
         self._began = self._last = time.monotonic()
         self._shown = -1e9
         self._pace: Optional[float] = None
-        self._step = start
+        self._step: float = start
         self._line = ""
 
-    def update(self, step: int, **fields: object) -> None:
-        """Report that `step` steps are done; `fields` are shown as `name value`."""
+    def update(self, step: float, **fields: object) -> None:
+        """Report that `step` steps are done, a fraction while one is under way; `fields` are shown as `name value`."""
         now = time.monotonic()
         if step > self._step:
             seconds = (now - self._last) / (step - self._step)

@@ -1,8 +1,8 @@
 """Prompts for generation: trigger word, style tags and object word, with a language model's expansions where wanted.
 
-The default prompt has the order of the training captions: ``style_00, purple, lineart, Cat, animal, mammal``. The last two
-are hypernyms of the object out of the pack's ``llm_prompt.json``; appending them raised CLIP-R clearly in the published
-runs. Its ``different`` words may serve as negative prompt (that lowered the total there).
+The default prompt has the order of the training captions: ``style_00, purple, lineart, Cat, animal, mammal``. The last
+two are hypernyms of the object out of the pack's ``llm_prompt.json``; appending them raised CLIP-R clearly in the
+published runs. Its ``different`` words may serve as negative prompt (that lowered the total there).
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def check_template(template: str) -> None:
             known = ", ".join("{" + field + "}" for field in TEMPLATE_FIELDS)
             raise UserError(f"--template: {{{name}}} in {template!r} is unknown; the fields are {known}")
     if not {"object", "tags"} & set(fields):
-        raise UserError(f"--template: {template!r} has no {{object}}, so all pictures of a style would show the same; add it")
+        raise UserError(
+            f"--template: {template!r} has no {{object}}, so all pictures of a style would show the same; add it"
+        )
     try:
         template.format(**dict.fromkeys(TEMPLATE_FIELDS, "x"))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -161,7 +163,9 @@ class ExpansionIndex:
         key, entry = self._entries.get(_plain(word), (word, {}))
         found = entry.get(kind, []) if isinstance(entry, Mapping) else None
         if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-            raise UserError(f'llm_prompt.json: {kind} of {key!r} is not a list of words; write for example ["animal", "pet"]')
+            raise UserError(
+                f'llm_prompt.json: {kind} of {key!r} is not a list of words; write for example ["animal", "pet"]'
+            )
         spoken = (" ".join(item.replace("_", " ").split()) for item in found)
         unique = {item.casefold(): item for item in spoken if item}
         unique.pop(_plain(word), None)

@@ -30,8 +30,8 @@ def make_record(
     """What decides the pictures, ready for JSON.
 
     Returns:
-        ``settings`` (a fingerprint of the base, the LoRA's SHA-256, dtype and sampling options), ``prompting``, ``paths``,
-        and ``prompts``: ``style/word`` -> [positive, negative].
+        ``settings`` (a fingerprint of the base, the LoRA's SHA-256, dtype and sampling options), ``prompting``,
+        ``paths``, and ``prompts``: ``style/word`` -> [positive, negative].
 
     Raises:
         UserError: the LoRA cannot be read.
@@ -44,7 +44,12 @@ def make_record(
         except OSError as error:
             raise UserError(f"--lora: {lora} cannot be read ({error.strerror}); give a readable file") from error
     return {
-        "settings": {"base": runs.base_fingerprint(base), "lora": digest, "dtype": dtype, **dataclasses.asdict(sampling)},
+        "settings": {
+            "base": runs.base_fingerprint(base),
+            "lora": digest,
+            "dtype": dtype,
+            **dataclasses.asdict(sampling),
+        },
         "prompting": dataclasses.asdict(prompting),
         "paths": {"base": str(base), "lora": str(lora) if lora else None, "pack": str(pack)},
         "prompts": {_name(prompt): [prompt.positive, prompt.negative] for prompt in prompts},
@@ -66,7 +71,9 @@ def refuse_mixture(out: Path, record: dict[str, Any], kept: Sequence[Prompt]) ->
     except FileNotFoundError:
         return
     except (OSError, ValueError, TypeError, KeyError):
-        raise UserError(f"--out: {out / RECORD_FILE} is damaged, so how the pictures there were made is unknown; {way_out}") from None
+        raise UserError(
+            f"--out: {out / RECORD_FILE} is damaged, so how the pictures there were made is unknown; {way_out}"
+        ) from None
     for name, value in record["settings"].items():
         if settings.get(name, value) != value:
             how = f"another {name}" if name in ("base", "lora") else f"{name} {settings[name]}, not {value}"

@@ -1,7 +1,7 @@
 """Worker processes that draw batches: each loads the pipeline once, the parent deals out batches and watches.
 
-Every worker has a pipe of its own. A queue shared by all would be simpler, and would hang for ever when the process that
-holds its lock is killed.
+Every worker has a pipe of its own. A queue shared by all would be simpler, and would hang for ever when the process
+that holds its lock is killed.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def run_jobs(
         setup: what the workers load.
         workers: how many processes at most, 1 or more.
         threads: OpenMP threads of each; None leaves the environment as it is.
-        on_progress: called with the number of pictures drawn so far, fractions for batches being drawn; with 0 again when
-            the first worker has loaded its model.
+        on_progress: called with the number of pictures drawn so far, fractions for batches being drawn; with 0 again
+            when the first worker has loaded its model.
     """
     pending = deque(list(batch) for batch in batches)
     outcome = Outcome()
@@ -121,7 +121,10 @@ def run_jobs(
         before = None
         while crew and not (outcome.problems and _stops(outcome)):
             _serve(crew, pending, outcome)
-            state = (len(outcome.saved) + sum(worker.fraction for worker in crew), any(worker.loaded for worker in crew))
+            state = (
+                len(outcome.saved) + sum(worker.fraction for worker in crew),
+                any(worker.loaded for worker in crew),
+            )
             if state != before:
                 on_progress(state[0])
             before = state
@@ -273,7 +276,9 @@ def _work(pipe: Connection, setup: WorkerSetup, index: int) -> None:
             return
         prompts = [job.prompt for job in batch]
         cut = cut_prompts(pipeline, prompts)
-        for position, (job, picture) in enumerate(zip(batch, draw(pipeline, prompts, setup.sampling, on_step), strict=True)):
+        for position, (job, picture) in enumerate(
+            zip(batch, draw(pipeline, prompts, setup.sampling, on_step), strict=True)
+        ):
             save_picture(picture, job.path)
             pipe.send(("saved", position))
 

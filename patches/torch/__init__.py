@@ -76,7 +76,7 @@ from .nn.parameter import Parameter as _Parameter  # noqa: E402, F401
 from .amp.autocast_mode import *  # noqa: E402, F403 - state helpers such as is_autocast_enabled
 from .amp import autocast  # noqa: E402
 from .serialization import load, save  # noqa: E402
-from .storage import TypedStorage, UntypedStorage  # noqa: E402
+from .storage import *  # noqa: E402, F403 - TypedStorage, UntypedStorage, FloatStorage, ...
 from . import serialization, storage, _utils, hub, multiprocessing, types, overrides, onnx  # noqa: E402
 from ._extra import (  # noqa: E402
     are_deterministic_algorithms_enabled,

@@ -501,6 +501,19 @@ def diag_embed(input, offset=0):
     return unsqueeze(x, -1) * mk(m, m.shape, bool_)
 
 
+@method("block_diag", attach=False)
+def block_diag(*tensors):
+    """Matrices (or vectors, or numbers) along the diagonal of a larger one, zeros elsewhere."""
+    mats = [_reshape(x, (1, -1)) if x.ndim < 2 else x for x in tensors]
+    width = sum(m._shape[1] for m in mats)
+    rows, at = [], 0
+    for m in mats:
+        n, k = m._shape
+        rows.append(cat([m.new_zeros((n, at)), m, m.new_zeros((n, width - at - k))], 1))
+        at += k
+    return cat(rows, 0)
+
+
 # --- copies and conversion -----------------------------------------------------------------------------------------
 @method("clone")
 def clone(input, *, memory_format=preserve_format):

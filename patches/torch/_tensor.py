@@ -289,9 +289,6 @@ class Tensor(metaclass=TensorMeta):
             n *= s
         return True
 
-    def storage_offset(self):
-        return 0
-
     def is_floating_point(self):
         return self.dtype.is_floating_point
 
@@ -506,10 +503,6 @@ class Tensor(metaclass=TensorMeta):
         return TypedStorage._of(self)
 
     _typed_storage = storage
-
-    def data_ptr(self):
-        """A number that equals another tensor's exactly if both share their data (0 for empty tensors)."""
-        return id(self._root()._v) if self.numel() else 0
 
 
 _new = object.__new__

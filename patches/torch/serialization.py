@@ -309,7 +309,7 @@ def _placement(map_location):
         return lambda memory, location, name: at_home(memory, str(map_location.get(location, location)), name)
     if isinstance(map_location, (str, device)):
         if device(map_location).type == "cuda" and not cuda.is_available():
-            raise RuntimeError(f"map_location={str(map_location)!r}, but no CUDA device is here; use map_location='cpu'")
+            raise RuntimeError(f"map_location={str(map_location)!r}, but no CUDA device is here; use 'cpu'")
         return lambda memory, location, name: memory._moved(device(map_location))
     if callable(map_location):
 

@@ -40,9 +40,19 @@ def test_score_equals_opencv(case, protocol):
 
 @pytest.mark.parametrize(
     ("low", "high", "cell"),
-    [(0, 10, 0), (11, 20, 1), (21, 37, 2), (38, 77, 3), (78, 95, 4), (96, 127, 5), (128, 138, 0), (139, 148, 1),
-     (149, 165, 2), (166, 179, 3)],
-)  # fmt: skip
+    [
+        (0, 10, 0),
+        (11, 20, 1),
+        (21, 37, 2),
+        (38, 77, 3),
+        (78, 95, 4),
+        (96, 127, 5),
+        (128, 138, 0),
+        (139, 148, 1),
+        (149, 165, 2),
+        (166, 179, 3),
+    ],
+)
 def test_challenge_hue_cells(low, high, cell):
     """The table of the checker's wrapped hues, through colours that have them."""
     colours = every_hue()
@@ -110,7 +120,9 @@ def test_missing_pictures_are_failures_in_corrected_only():
     assert hist.style_mean([], missing=2, protocol="corrected") == 0
 
 
-@pytest.mark.parametrize("bad", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.uint8)])
+@pytest.mark.parametrize(
+    "bad", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.uint8)]
+)
 def test_other_arrays_are_refused(bad):
     with pytest.raises(ValueError, match="uint8"):
         hist.rgb_histogram(bad)

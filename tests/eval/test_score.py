@@ -22,7 +22,9 @@ def draw(path, seed):
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     # Few colours, so that histograms of different pictures differ strongly.
-    Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((32, 24), Image.Resampling.NEAREST).save(path)
+    Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((32, 24), Image.Resampling.NEAREST).save(
+        path
+    )
 
 
 @pytest.fixture
@@ -209,7 +211,11 @@ def test_as_a_script_it_needs_neither_torch_nor_jittor(generated, pack, tmp_path
         (tmp_path / "block" / name / "__init__.py").write_text("raise ImportError('not wanted')")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--generated", str(generated), "--pack", str(pack), "--json", "-"],
-        cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "block"), "PATH": ""}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "block"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"]["scored"] == 4

@@ -42,7 +42,15 @@ def test_fid_saturates_at_20(parts):
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("dino", 1.5), ("hist", -2), ("lpips", -0.1), ("fid", -1), ("clip_iqa", 1.1), ("clip_r", math.nan), ("fid", math.inf)],
+    [
+        ("dino", 1.5),
+        ("hist", -2),
+        ("lpips", -0.1),
+        ("fid", -1),
+        ("clip_iqa", 1.1),
+        ("clip_r", math.nan),
+        ("fid", math.inf),
+    ],
 )
 def test_impossible_parts_are_refused_by_name(part, value):
     with pytest.raises(UserError, match=rf"^{part}: {value} "):

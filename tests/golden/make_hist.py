@@ -8,6 +8,7 @@ no code with eval/hist.py.
 """
 
 import hashlib
+import itertools
 import json
 
 import cv2
@@ -40,7 +41,7 @@ def histograms(image, corrected):
     hue = hsv[..., 0].astype(np.int32) * 2 if corrected else hsv[..., 0] * np.uint8(2)
     cell = np.zeros(hue.shape, np.uint8)
     edges = [20, 40, 75, 155, 190, 270, 295, 315]
-    for number, (low, high) in enumerate(zip(edges, edges[1:]), 1):
+    for number, (low, high) in enumerate(itertools.pairwise(edges), 1):
         cell[(hue > low) & (hue <= high)] = number
     cell = cell * np.uint8(9)
     for factor, channel in ((3, 1), (1, 2)):

@@ -93,7 +93,9 @@ def test_lora_scale(tiny_base, lora_file):
     layer = plain.unet.get_submodule(name)
     down, up = (matrix["default"].weight.detach().numpy() for matrix in (layer.lora_A, layer.lora_B))
     assert merge_lora(plain.unet, 0.5) > 10
-    np.testing.assert_allclose(plain.unet.get_submodule(name).weight.detach().numpy(), weight + 0.5 * up @ down, atol=1e-5)
+    np.testing.assert_allclose(
+        plain.unet.get_submodule(name).weight.detach().numpy(), weight + 0.5 * up @ down, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
@@ -130,7 +132,9 @@ def test_long_prompts_are_noticed(with_lora):
 
 def test_noise_seeds_differ_and_stay():
     assert noise_seed(0, "00", "Ring") == 1249239807
-    seeds = {noise_seed(seed, style, word) for seed in (0, 1) for style in ("00", "01") for word in ("Ring", "Cat", "0")}
+    seeds = {
+        noise_seed(seed, style, word) for seed in (0, 1) for style in ("00", "01") for word in ("Ring", "Cat", "0")
+    }
     assert len(seeds) == 12 and all(0 <= seed < 2**32 for seed in seeds)
 
 
@@ -149,20 +153,26 @@ def test_a_base_without_a_component_is_refused(tiny_base, tmp_path, part):
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
     shutil.rmtree(base / part)
-    with pytest.raises(UserError, match=f"^--base: .* lacks the component {part};"):
+    with pytest.raises(UserError, match=rf"^--base: .* lacks the component {part};"):
         check_base(base)
 
 
 @pytest.mark.parametrize(
     "file",
-    ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors", "tokenizer/merges.txt",
-     "scheduler/scheduler_config.json", "model_index.json"],
-)  # fmt: skip
+    [
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+        "tokenizer/merges.txt",
+        "scheduler/scheduler_config.json",
+        "model_index.json",
+    ],
+)
 def test_a_base_without_a_file_is_refused(tiny_base, tmp_path, file):
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
     (base / file).unlink()
-    with pytest.raises(UserError, match="^--base: "):
+    with pytest.raises(UserError, match=r"^--base: "):
         check_base(base)
 
 
@@ -171,12 +181,12 @@ def test_a_damaged_base_is_refused(tiny_base, tmp_path):
     shutil.copytree(tiny_base, base)
     weights = base / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="^--base: .* cannot be loaded"):
+    with pytest.raises(UserError, match=r"^--base: .* cannot be loaded"):
         load_pipeline(base, None, FAST)
 
 
 def test_other_folders_are_no_base(tiny_base, tmp_path):
-    with pytest.raises(UserError, match="is not a folder; .* nothing is downloaded"):
+    with pytest.raises(UserError, match=r"is not a folder; .* nothing is downloaded"):
         check_base(tmp_path / "stabilityai" / "stable-diffusion-2-1")
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
     with pytest.raises(UserError, match="is a StableDiffusionXLPipeline"):
@@ -190,7 +200,11 @@ def test_half_precision_files_are_found(tiny_base, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(tiny_base, base)
     assert check_base(base) is None
-    for part, stem in (("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"), ("text_encoder", "model")):
+    for part, stem in (
+        ("unet", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model"),
+        ("text_encoder", "model"),
+    ):
         (base / part / f"{stem}.safetensors").rename(base / part / f"{stem}.fp16.safetensors")
     assert check_base(base) == "fp16"
     assert draw(load_pipeline(base, None, FAST), PROMPTS[:1], FAST)[0].size == (64, 64)
@@ -198,9 +212,18 @@ def test_half_precision_files_are_found(tiny_base, tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 0), ("steps", 1001), ("guidance", float("nan")), ("guidance", -1), ("scheduler", "magic"), ("seed", -1),
-     ("height", 100), ("width", 8), ("lora_scale", float("inf"))],
-)  # fmt: skip
+    [
+        ("steps", 0),
+        ("steps", 1001),
+        ("guidance", float("nan")),
+        ("guidance", -1),
+        ("scheduler", "magic"),
+        ("seed", -1),
+        ("height", 100),
+        ("width", 8),
+        ("lora_scale", float("inf")),
+    ],
+)
 def test_impossible_sampling_is_refused(field, value):
     with pytest.raises(UserError, match=f"^--{field.replace('_', '-')}: "):
         SamplingOptions(**{field: value})

@@ -14,6 +14,7 @@ from PIL import Image
 
 from jdiff_style import parallel
 from jdiff_style.pictures import is_whole_picture
+from jdiff_style.plan import LORA_FILE
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "infer_parallel.py"
 PATIENCE = 300  # seconds; the first start on Jittor compiles
@@ -24,7 +25,17 @@ def command(tiny_base, pack_folder, tmp_path):
     """``command(*options)`` -> the words of a fast command over two styles of two words each."""
 
     def words(*options):
-        return ["--base", str(tiny_base), "--pack", str(pack_folder), "--out", str(tmp_path / "out"), "--steps", "1", *options]
+        return [
+            "--base",
+            str(tiny_base),
+            "--pack",
+            str(pack_folder),
+            "--out",
+            str(tmp_path / "out"),
+            "--steps",
+            "1",
+            *options,
+        ]
 
     return words
 
@@ -49,7 +60,11 @@ def add_words(pack_folder, count):
 def start(words):
     """The script in a process group of its own, as a shell starts it."""
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, str(SCRIPT), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -127,7 +142,15 @@ def assert_same_picture(first, second):
 
 @pytest.mark.parametrize(
     ("style", "word"),
-    [("00", "../../x"), ("00", "a/b"), ("01", "."), ("00", "nul\0"), ("00", "x" * 300), ("01", "/tmp/x"), ("00", ".jdiff-1.part")],
+    [
+        ("00", "../../x"),
+        ("00", "a/b"),
+        ("01", "."),
+        ("00", "nul\0"),
+        ("00", "x" * 300),
+        ("01", "/tmp/x"),
+        ("00", ".jdiff-1.part"),
+    ],
 )
 def test_words_that_would_leave_the_folder_stop_the_run_before_it_begins(run, pack_folder, tmp_path, style, word):
     (pack_folder / style / "prompt.json").write_text(json.dumps({"7": "Fine", "8": word}))
@@ -154,14 +177,17 @@ def test_dry_run_says_what_would_be_drawn_and_writes_nothing(run, tmp_path):
 
 
 def test_dry_run_needs_no_torch(command, tmp_path):
-    """Checking is done by a process that never imports torch: it starts at once, also where kernels are not compiled."""
+    """Checking is done by a process that never imports torch: it starts at once, also before kernels are compiled."""
     for name in ("torch", "diffusers", "jittor"):
         (tmp_path / "block" / name).mkdir(parents=True)
         (tmp_path / "block" / name / "__init__.py").write_text("raise ImportError('not wanted')")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *command("--dry-run")], capture_output=True, text=True, check=False,
+        [sys.executable, str(SCRIPT), *command("--dry-run")],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "block")},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert "would draw 4 of 4" in done.stdout
 
@@ -203,12 +229,17 @@ def test_an_output_folder_that_cannot_be_written(run, tmp_path):
 def test_a_run_folder_gives_base_pack_size_and_template(tiny_base, pack_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
-    recipe = {"base": str(tiny_base), "pack": str(pack_folder), "resolution": 32, "caption_template": "{object} by {trigger}"}
+    recipe = {
+        "base": str(tiny_base),
+        "pack": str(pack_folder),
+        "resolution": 32,
+        "caption_template": "{object} by {trigger}",
+    }
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     words = ["--run", str(folder), "--out", str(tmp_path / "out"), "--dry-run"]
     assert parallel.main(words) == 1
     assert "has no pytorch_lora_weights.safetensors; finish it with `jdiff train --resume" in capsys.readouterr().err
-    (folder / parallel.LORA_FILE).write_bytes(b"")
+    (folder / LORA_FILE).write_bytes(b"")
     assert parallel.main(words) == 0
     text = capsys.readouterr().out
     assert "height: 32" in text and "width: 32" in text and "'Ring by style_00'" in text
@@ -218,8 +249,8 @@ def test_a_run_folder_gives_base_pack_size_and_template(tiny_base, pack_folder, 
 
 
 def test_a_damaged_lora_is_one_sentence(run, tmp_path):
-    (tmp_path / parallel.LORA_FILE).write_bytes(b"no safetensors")
-    code, _, error = run("--lora", str(tmp_path / parallel.LORA_FILE), "--limit", "1")
+    (tmp_path / LORA_FILE).write_bytes(b"no safetensors")
+    code, _, error = run("--lora", str(tmp_path / LORA_FILE), "--limit", "1")
     assert code == 1 and "Traceback" not in error
     assert any(line.startswith("error: LoRA") and "damaged" in line for line in error.splitlines())
 
@@ -240,7 +271,9 @@ def test_a_killed_worker_is_reported_and_the_rest_goes_on(command, pack_folder, 
     assert missing and set(line.removeprefix("not drawn: ").split(", ")) == missing
     assert f"{6 - len(missing)} of 6 pictures" in text
     assert_nothing_half_written(out)
-    done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert len(pictures(out)) == 6
 

@@ -17,9 +17,24 @@ RED = Image.new("RGB", (9, 5), "red")
 
 @pytest.mark.parametrize(
     "word",
-    ["../../x", "a/b", "/etc/passwd", "a\\b", "", "  ", ".", "..", ".hidden", "nul\0", "new\nline", "\x7f", "x" * 252,
-     "é" * 126, "\ud800"],
-)  # fmt: skip
+    [
+        "../../x",
+        "a/b",
+        "/etc/passwd",
+        "a\\b",
+        "",
+        "  ",
+        ".",
+        "..",
+        ".hidden",
+        "nul\0",
+        "new\nline",
+        "\x7f",
+        "x" * 252,
+        "é" * 126,
+        "\ud800",
+    ],
+)
 def test_words_that_cannot_name_a_file_are_refused_by_name(word):
     with pytest.raises(UserError, match=r"^style 00, prompt 3: .*change the word in the pack$"):
         safe_name(word, ".png", "style 00, prompt 3")

@@ -13,7 +13,11 @@ from jdiff_style.prompts import ExpansionIndex, PromptOptions, build_prompts, ma
 
 STYLE = Style("00", "style_00", [], ["purple", "lineart"], {"0": "Ice cream", "1": "Dog"})
 EXPANSIONS = {
-    "Ice_cream": {"different": ["cake", "frozen_yogurt"], "property": ["cold"], "hypernyms": ["dessert", "sweet_food", "food"]},
+    "Ice_cream": {
+        "different": ["cake", "frozen_yogurt"],
+        "property": ["cold"],
+        "hypernyms": ["dessert", "sweet_food", "food"],
+    },
     "Dog": {"different": ["cat"], "hypernyms": ["animal", "dog", "Animal", "mammal", "pet"]},
 }
 
@@ -99,13 +103,18 @@ def test_every_distinct_word_of_every_style_in_order():
     second = Style("01", "style_01", [], [], {"a": "Cat", "b": "Cat", "c": "Dog"})
     prompts = build_prompts(Pack(Path("pack"), [STYLE, second], expansions=EXPANSIONS), PromptOptions(hypernyms=0))
     assert [(p.style, p.key, p.word) for p in prompts] == [
-        ("00", "0", "Ice cream"), ("00", "1", "Dog"), ("01", "a", "Cat"), ("01", "c", "Dog"),
-    ]  # fmt: skip
+        ("00", "0", "Ice cream"),
+        ("00", "1", "Dog"),
+        ("01", "a", "Cat"),
+        ("01", "c", "Dog"),
+    ]
 
 
 @given(st.text(st.characters(categories=["Lu", "Ll", "Nd"]), min_size=1), st.integers(1, 4), st.integers(0, 4))
 def test_trigger_comes_first_and_the_word_as_often_as_asked(word, repeat, hypernyms):
-    parts = prompt(word, repeat=repeat, hypernyms=hypernyms, expansions={word: {"hypernyms": ["?", "!"]}}).positive.split(", ")
+    parts = prompt(
+        word, repeat=repeat, hypernyms=hypernyms, expansions={word: {"hypernyms": ["?", "!"]}}
+    ).positive.split(", ")
     assert parts[:3] == ["style_00", "purple", "lineart"]
     assert parts[3 : 3 + repeat] == [word] * repeat
     assert parts[3 + repeat :] == ["?", "!"][:hypernyms]

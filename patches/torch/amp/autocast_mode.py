@@ -1,8 +1,9 @@
 """The autocast state, and the casts that operations make under it.
 
 Operations ask ``ACTIVE`` first (one attribute read when autocast is off everywhere) and then call `cast_args`. The
-lists of operations are PyTorch's: ``"low"`` for linear, matmul, convolution and attention, ``"fp32"`` for softmax,
-norms, losses, exponentials and reductions, ``"promote"`` for operations that need one common type.
+lists of operations are PyTorch's: ``"low"`` for linear, matmul, convolution and attention, ``"fp32"`` for losses,
+``"fp32_cuda"`` for softmax, layer and group norm, exponentials and sums (float32 on CUDA, unchanged on the CPU), and
+``"promote"`` for operations that need one common type.
 """
 
 import copy
@@ -152,7 +153,8 @@ def cast_args(kind, *args):
     """Cast an operation's arguments as autocast wants them; returns the tuple of arguments.
 
     Args:
-        kind: "low", "fp32" or "promote" (to the widest floating-point type among the arguments).
+        kind: "low", "fp32", "fp32_cuda" (as "fp32", but only on CUDA) or "promote" (to the widest floating-point type
+            among the arguments).
         args: tensors; anything else, float64 and integer tensors pass unchanged.
     """
     device_type = next((x.device.type for x in args if _castable(x)), None)
@@ -164,6 +166,9 @@ def cast_args(kind, *args):
     if kind == "promote":
         types = {x.dtype for x in args if _castable(x, device_type)}
         if types <= {state.dtype}:
+            return args
+    elif kind == "fp32_cuda":
+        if device_type != "cuda":
             return args
     elif kind != "fp32":
         raise ValueError(f"cast_args: unknown kind {kind!r}")

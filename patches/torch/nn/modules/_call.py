@@ -6,6 +6,7 @@ import weakref
 from collections import OrderedDict
 
 import torch
+from torch._missing import TorchNameError
 from torch.utils.hooks import RemovableHandle
 
 # Hooks on every module, by handle id (accelerate and profilers use them). The plain path checks only this list of
@@ -268,6 +269,13 @@ class CallMixin:
         handle = RemovableHandle(self._backward_pre_hooks)
         _add(self._backward_pre_hooks, handle, hook, prepend)
         return handle
+
+    def register_backward_hook(self, hook):
+        """Not available: PyTorch's own is deprecated and sees wrong gradients where forward has several steps."""
+        raise TorchNameError(
+            "torch.nn.Module.register_backward_hook is not implemented in torch on Jittor: "
+            "use register_full_backward_hook"
+        )
 
 
 def _add(hooks, handle, hook, prepend):

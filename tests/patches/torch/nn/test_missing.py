@@ -37,6 +37,7 @@ def test_what_pytorch_2_2_lacks_is_lacking_here():
         lambda: nn.parallel.DistributedDataParallel(nn.ReLU()),
         lambda: nn.ReLU().share_memory(),
         lambda: nn.ReLU().compile(),
+        lambda: nn.ReLU().register_backward_hook(print),
     ],
 )
 def test_names_only_raise_when_used(make):
