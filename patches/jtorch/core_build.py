@@ -139,8 +139,8 @@ class Progress:
     def finish(self) -> None:
         """End the line with the time it took."""
         if self.shown:
-            self._write(f"{chr(13) if self.terminal else ''}Compiled Jittor's core in {time.monotonic() - self.began:.0f} s")
-            self._write("\x1b[K\n" if self.terminal else "\n")
+            text = f"Compiled Jittor's core in {time.monotonic() - self.began:.0f} s"
+            self._write(f"\r{text}\x1b[K\n" if self.terminal else f"{text}\n")
 
     def stop(self) -> None:
         """End the line without a result."""

@@ -2,8 +2,8 @@
 
 Each patch module has
 
-* ``VERSIONS``: tested releases as a version specifier, e.g. ``"==0.27.2"`` or ``">=0.4.2,<0.9"``; outside it the patches
-  still apply, with a warning that names both;
+* ``VERSIONS``: tested releases as a version specifier, e.g. ``"==0.27.2"`` or ``">=0.4.2,<0.9"``; outside it the
+  patches still apply, with a warning that names both;
 * ``PATCHES``: a list of ``(what, why)``, one sentence each;
 * ``apply(module)``: changes the freshly imported module.
 """

@@ -1,13 +1,14 @@
 """What we change in Jittor 1.3.11.0, and why. Nothing in its installed files is touched.
 
-``undo_process_changes`` is entered around ``import jittor``; ``apply`` runs right after it. The list ``PATCHES`` is what
-``python -m jtorch`` and patches/README.md show.
+``undo_process_changes`` is entered around ``import jittor``; ``apply`` runs right after it. ``python -m jtorch`` and
+patches/README.md show the list ``PATCHES``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import signal
 import ssl
@@ -28,12 +29,12 @@ PATCHES = [
     ("signal handlers", "Jittor ends the process at Ctrl-C and when any child dies of a signal; Python's are put back"),
     ("TLS checks", "Jittor switches certificate checks off for all of urllib; they stay on"),
     ("recursion limit", "Jittor raises it to a million, which turns an endless recursion into a crash"),
-    ("python3-config", "Jittor may find another Python's; it gets one that tells of the running interpreter"),
+    ("python3-config", "Jittor may find another Python's; it gets one of the running interpreter"),
     ("kernel compiler", "a precompiled header and no assembler pass: a kernel takes 0.2 s instead of 0.8 s, same code"),
-    ("float flags", "-Ofast makes NaN equal itself and flushes subnormals in the whole process; its other parts are kept"),
+    ("float flags", "-Ofast makes NaN equal itself and flushes subnormals in the whole process; the rest is kept"),
     ("int64", "Jittor turns int64 arrays into int32 unless told not to"),
     ("gradients", "Jittor's own tape is off: torch's autograd is ours and it would only hold memory"),
-    ("fork", "a forked child uses one thread: OpenMP's and Jittor's threads do not survive a fork and would be waited for"),
+    ("fork", "a forked child uses one thread: OpenMP's and Jittor's threads do not survive and would be waited for"),
 ]
 
 _SIGNALS = [signal.SIGINT, signal.SIGCHLD, signal.SIGQUIT, signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGBUS]
@@ -126,23 +127,31 @@ def _honest_floats(jt: ModuleType) -> None:
         jt.flags.cc_flags = jt.flags.cc_flags.replace(" -Ofast ", _FLOAT_FLAGS)
 
 
-def precompile_header(jt: ModuleType) -> None:
-    """Compile the common headers of kernels once, with exactly the flags of a kernel. A failure leaves no file and the
-    kernels compile without it."""
-    _honest_floats(jt)
-    folder = _header_folder(jt)
-    folder.mkdir(parents=True, exist_ok=True)
-    header = folder / "kernel.h"
+def _precompiled_header(jt: ModuleType) -> Path | None:
+    """The common headers of kernels, compiled once with exactly the flags of a kernel: the path to include, or None
+    when the compiler cannot do it and kernels have to parse the headers each time.
+
+    GCC silently ignores a precompiled header made with other flags, so the flags are part of the name.
+    """
+    if jt.flags.cc_type != "g++":
+        return None
+    words = jt.flags.cc_flags.replace('"', "").split()
+    flags = [word for word in words if not word.startswith(("-l", "-L", "-Wl,", "-shared"))]
+    key = hashlib.sha256("\n".join([_HEADER, jt.flags.cc_path, *flags]).encode()).hexdigest()[:8]
+    header = Path(jt.flags.cache_path) / "jtorch" / f"kernel-{key}.h"
+    compiled = header.with_suffix(".h.gch")
+    if compiled.is_file():
+        return header
+    header.parent.mkdir(parents=True, exist_ok=True)
     header.write_text(_HEADER, encoding="utf-8")
-    fresh = folder / f".kernel-{os.getpid()}.gch"
-    flags = [word for word in jt.flags.cc_flags.replace('"', "").split() if not word.startswith(("-l", "-L", "-shared"))]
+    fresh = compiled.with_name(f".{compiled.name}-{os.getpid()}")
     command = [jt.flags.cc_path, "-x", "c++-header", str(header), "-o", str(fresh), *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        os.replace(fresh, folder / "kernel.h.gch")
-    else:
+    if done.returncode != 0:
         fresh.unlink(missing_ok=True)
-        print("the precompiled header failed:", done.stderr[:2000])  # into the log of the core's build
+        return None
+    os.replace(fresh, compiled)
+    return header
 
 
 def apply(jt: ModuleType, home: Path, cache_name: str) -> None:
@@ -154,20 +163,20 @@ def apply(jt: ModuleType, home: Path, cache_name: str) -> None:
         cache_name: Jittor's name for this cache.
     """
     if jt.__version__ != VERSIONS.removeprefix("=="):
-        raise StartupError(f"Jittor {jt.__version__} is installed and only 1.3.11.0 is tested: pip install jittor==1.3.11.0")
+        raise StartupError(f"Jittor {jt.__version__} is installed, tested is 1.3.11.0: pip install jittor==1.3.11.0")
     _honest_floats(jt)
     jt.flags.auto_convert_64_to_32 = 0
     jt.flags.no_grad = 1
-    header = _header_folder(jt) / "kernel.h"
-    usable = header.with_suffix(".h.gch").is_file() and jt.flags.cc_type == "g++"
+    header = _precompiled_header(jt)
     text = _COMPILER_SCRIPT.format(
         home=home,
         cache_name=cache_name,
         compiler=jt.flags.cc_path,
         python=sys.executable,
-        include=f"-include '{header}'" if usable else "",
+        include=f"-include '{header}'" if header else "",
     )
-    jt.flags.python_path = str(_write_script(header.parent / "compile-kernel", text))
+    key = hashlib.sha256(text.encode()).hexdigest()[:8]  # two versions of this file may share one cache
+    jt.flags.python_path = str(_write_script(Path(jt.flags.cache_path) / "jtorch" / f"compile-kernel-{key}", text))
     threads = min(16, 2 * (os.cpu_count() or 1))
     jt.flags.use_parallel_op_compiler = threads
     os.register_at_fork(after_in_child=lambda: _in_forked_child(jt))
@@ -177,10 +186,6 @@ def _in_forked_child(jt: ModuleType) -> None:
     jt.flags.use_parallel_op_compiler = 0
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libgomp.so.1").omp_set_num_threads(1)
-
-
-def _header_folder(jt: ModuleType) -> Path:
-    return Path(jt.flags.cache_path) / "jtorch"
 
 
 def _write_script(path: Path, text: str) -> Path:

@@ -27,7 +27,7 @@ __all__ = ["StartupError", "build_core_here", "describe", "import_jittor", "warm
 _thread_lock = threading.Lock()
 _jittor: ModuleType | None = None
 # Variables that change what the core is compiled to.
-_BUILD_VARIABLES = ("cc_flags", "nvcc_flags", "kernel_flags", "debug", "enable_lto", "use_data_gz", "cuda_archs", "conv_opt")
+_BUILD_VARIABLES = ("cc_flags", "nvcc_flags", "kernel_flags", "debug", "enable_lto", "cuda_archs", "conv_opt")
 
 
 def import_jittor() -> ModuleType:
@@ -37,7 +37,7 @@ def import_jittor() -> ModuleType:
     precompiled header, and a forked child runs on one thread.
 
     Raises:
-        StartupError (an ImportError): one sentence that says what is missing; the log file is named when compiling failed.
+        StartupError (an ImportError): one sentence that says what is missing; it names the log when compiling failed.
     """
     global _jittor
     with _thread_lock:
@@ -56,11 +56,10 @@ def warm_up() -> None:
 
 
 def build_core_here() -> None:
-    """Compile the core in this process, print Jittor's own messages, try it and leave a stamp. Run in a child process by
-    :mod:`jtorch.core_build`, with the lock held."""
+    """Compile the core in this process, print Jittor's own messages, try it and leave a stamp. :mod:`jtorch.core_build`
+    runs it in a child process, with the lock held."""
     home, cache, cuda = _look_around()
     jt = _import(home, cache, cuda, quiet=False)
-    patch_jittor.precompile_header(jt)
     patch_jittor.apply(jt, home, _cache_name())
     matrix = jt.array([[1.0, 2.0], [3.0, 4.0]])
     image, weight = jt.ones((1, 1, 4, 4)), jt.ones((1, 1, 3, 3))
@@ -119,7 +118,7 @@ def cuda_version() -> str | None:
 
 
 def _look_around() -> tuple[Path, Path, Cuda]:
-    """Check all that Jittor needs and link oneDNN; returns the cache's home, its folder, and the decision about CUDA."""
+    """Check all that Jittor needs and link oneDNN; returns the cache's home, its folder, and what to do about CUDA."""
     if sys.platform != "linux":
         raise StartupError(f"Jittor is started on Linux only and this is {sys.platform}")
     folder = toolchain.jittor_folder()
@@ -137,7 +136,7 @@ def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
     if "jittor" in sys.modules:
         raise StartupError("jittor was imported before torch: import torch first, it starts Jittor")
     settings = {
-        "HOME": str(home),  # with JITTOR_HOME gone this makes the cache folder the default one: no config.json is written
+        "HOME": str(home),  # with JITTOR_HOME gone the cache folder is the default one: no config.json is written
         "JITTOR_HOME": None,
         "cache_name": _cache_name(),
         "cc_path": toolchain.find_compiler(),

@@ -115,7 +115,7 @@ def check_cache(home: Path, *, building: bool) -> Path:
 
 def find_compiler() -> str:
     """Absolute path of the C++ compiler: environment ``cc_path`` (Jittor's own variable), else ``g++`` on PATH."""
-    asked = os.environ.get("cc_path")
+    asked = os.environ.get("cc_path")  # noqa: SIM112 - Jittor's name
     found = shutil.which(asked or "g++")
     if found is None:
         what = f"cc_path={asked} is not a program" if asked else "g++ is not on PATH"
@@ -138,7 +138,7 @@ def python_headers() -> Path:
 
 
 def probe_compiler(compiler: str, folder: Path) -> None:
-    """Compile and link ten lines with Python.h and OpenMP; raises StartupError with the compiler's first error."""
+    """Compile and link three lines with Python.h and OpenMP; raises StartupError with the compiler's first error."""
     source = folder / f".probe-{os.getpid()}.cc"
     output = source.with_suffix(".so")
     try:
@@ -152,7 +152,8 @@ def probe_compiler(compiler: str, folder: Path) -> None:
         output.unlink(missing_ok=True)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or ["no message"]
-        raise StartupError(f"{compiler} cannot compile ten lines with Python.h and OpenMP ({lines[0].strip()}): reinstall g++")
+        reason = lines[0].strip()
+        raise StartupError(f"{compiler} cannot compile three lines with Python.h and OpenMP ({reason}): reinstall g++")
 
 
 def find_onednn() -> OneDNN:
@@ -178,12 +179,12 @@ def find_onednn() -> OneDNN:
 
 
 def _is_onednn(include: Path, lib: Path) -> bool:
-    return (include / "dnnl.hpp").is_file() and (include / "dnnl_version.h").is_file() and (lib / "libmkldnn.so").is_file()
+    return all(file.is_file() for file in (include / "dnnl.hpp", include / "dnnl_version.h", lib / "libmkldnn.so"))
 
 
 def link_onednn(cache: Path) -> OneDNN:
-    """Put oneDNN where Jittor looks for it, ``cache/mkl/dnnl_lnx_2.2.0_cpu_gomp/{include,lib}``, unless a complete one is
-    there already. Safe to call from several processes; a link left by a deleted environment is replaced.
+    """Put oneDNN where Jittor looks for it, ``cache/mkl/dnnl_lnx_2.2.0_cpu_gomp/{include,lib}``, unless a complete one
+    is there already. Safe to call from several processes; a link left by a deleted environment is replaced.
 
     Returns the folders Jittor will use.
     """
@@ -211,7 +212,7 @@ def decide_cuda() -> Cuda:
     """
     if os.environ.get("JTORCH_CUDA") == "0":
         return Cuda(False, "", "switched off by JTORCH_CUDA=0")
-    asked = os.environ.get("nvcc_path")
+    asked = os.environ.get("nvcc_path")  # noqa: SIM112 - Jittor's name
     if asked == "":
         return Cuda(False, "", 'switched off by nvcc_path=""')
     try:
@@ -219,22 +220,24 @@ def decide_cuda() -> Cuda:
     except OSError:
         return Cuda(False, "", "no NVIDIA driver (libcuda.so.1 not found)")
     count = ctypes.c_int(0)
+    libraries = ("libcudart.so", "libcublas.so", "libcudnn.so", "libcudnn_ops_infer.so")  # the last: only cuDNN 8
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if status != 0 or count.value == 0:
         return Cuda(False, "", f"the NVIDIA driver reports no usable device (code {status})")
     nvcc = asked or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    devices = f"{count.value} device(s)"
     if nvcc is None:
-        return Cuda(False, "", f"{count.value} device(s), but no nvcc: Jittor needs the CUDA toolkit 11 or 12 with cuDNN 8")
+        return Cuda(False, "", f"{devices}, but no nvcc: Jittor needs the CUDA toolkit 11 or 12 with cuDNN 8")
     version = _nvcc_version(nvcc)
     if version is None:
-        return Cuda(False, "", f"{count.value} device(s), but {nvcc} does not run")
+        return Cuda(False, "", f"{devices}, but {nvcc} does not run")
     if version[0] >= 13:
-        return Cuda(False, "", f"{count.value} device(s), but Jittor 1.3.11.0 does not compile with CUDA {version[0]}")
-    missing = [name for name in ("libcudart.so", "libcublas.so", "libcudnn.so", "libcudnn_ops_infer.so") if not _beside(nvcc, name)]
+        return Cuda(False, "", f"{devices}, but Jittor 1.3.11.0 does not compile with CUDA {version[0]}")
+    missing = ", ".join(name for name in libraries if not _beside(nvcc, name))
     if missing:
-        return Cuda(False, "", f"{count.value} device(s), but {', '.join(missing)} not found beside {nvcc} (cuDNN 8 is needed)")
+        return Cuda(False, "", f"{devices}, but {missing} not found beside {nvcc} (cuDNN 8 is needed)")
     number = f"{version[0]}.{version[1]}"
-    return Cuda(True, nvcc, f"{count.value} device(s), CUDA {number}", number)
+    return Cuda(True, nvcc, f"{devices}, CUDA {number}", number)
 
 
 def _nvcc_version(nvcc: str) -> tuple[int, int] | None:
@@ -254,8 +257,8 @@ def _beside(nvcc: str, library: str) -> bool:
 
 
 def cpu_key() -> str:
-    """Eight hex digits for this processor's instruction set. Jittor compiles with -march=native but names its cache only
-    by the model name, so a home folder shared by two generations of one family would run illegal instructions."""
+    """Eight hex digits for this processor's instruction set. Jittor compiles with -march=native but names its cache by
+    the model name only, so a home folder shared by two generations of one family would run illegal instructions."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -250,11 +250,11 @@ def _ramp(start, end, steps, dt):
     wide = np.float64 if dt is float64 or dt._kind < 2 else np.float32
     if steps == 1:
         return np.asarray([start], wide)
-    step = wide((end - start) / wide(steps - 1)) if dt is float64 else wide(wide(end - start) / wide(steps - 1))
-    i = np.arange(steps)
-    lo = wide(start) + step * i.astype(wide)
-    hi = wide(end) - step * (steps - 1 - i).astype(wide)
-    return np.where(i < steps // 2, lo, hi)
+    first, last = wide(start), wide(end)
+    step = wide((last - first) / wide(steps - 1))
+    # PyTorch multiplies and adds with one rounding; in float32 that is float64 arithmetic rounded at the end.
+    i, first, last, step = np.arange(steps), np.float64(first), np.float64(last), np.float64(step)
+    return np.where(i < steps // 2, first + step * i, last - step * (steps - 1 - i)).astype(wide)
 
 
 @method("linspace", attach=False)

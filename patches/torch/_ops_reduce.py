@@ -4,6 +4,8 @@ from collections import namedtuple
 
 import numpy as np
 
+from jtorch.kernels import softmax as softmax_kernel
+
 from . import _engine, _raw
 from ._dtype import Size, bool_, float32, float64, get_default_dtype, int64
 from ._ops_index import gather
@@ -248,24 +250,41 @@ def softmax(input, dim, dtype=None):
 
 def _softmax(x, dim):
     d = wrap_dim(dim, x.ndim)
+    native = x.ndim and d == x.ndim - 1 and x.numel() and x.dtype._kind == 2 and x.dtype.itemsize <= 4 and \
+        not _raw.jt.flags.use_cuda and type(x._data()) is _raw.Var
+    r = _softmax_kernel(x) if native else _softmax_plain(x, d)
+    if x.requires_grad and _engine.state.grad:
+        saved = _engine.SavedResult(r)
+
+        def backward(g):
+            s = saved.get()
+            if native and not _engine.state.grad:
+                v = softmax_kernel.softmax_backward(_rows(s), _rows(g))
+                return (finish(_raw.reshape(v, s._shape), s._shape, s.dtype, s._device),)
+            return (s * (g - sum_(g * s, d, True)),)
+
+        record((r,), (x,), backward, "softmax")
+        saved.bind(r)
+    return r
+
+
+def _rows(x):
+    """Data as float32 rows of the last axis."""
+    return _raw.reshape(_raw.cast(x._var(), float32), (-1, x._shape[-1]))
+
+
+def _softmax_kernel(x):
+    return finish(_raw.reshape(softmax_kernel.softmax(_rows(x)), x._shape), x._shape, x.dtype, x._device)
+
+
+def _softmax_plain(x, d):
     with _engine.set_grad_mode(False):
         z = x.detach_copy()
         half = z.dtype.itemsize == 2
         z = z.float() if half else z
         e = (z - amax(z, d, True)).exp()
         r = e / sum_(e, d, True)
-        r = r.to(x.dtype) if half else r
-    if x.requires_grad and _engine.state.grad:
-        saved = _engine.SavedResult(r)
-
-        def backward(g):
-            s = saved.get()
-            t = g * s
-            return (t - s * sum_(t, d, True),)
-
-        record((r,), (x,), backward, "softmax")
-        saved.bind(r)
-    return r
+        return r.to(x.dtype) if half else r
 
 
 @method("log_softmax")
@@ -286,16 +305,21 @@ def logsumexp(input, dim, keepdim=False):
 
 
 # --- cumulative ----------------------------------------------------------------------------------------------------
+def _running(a):
+    """The dtype in which a running sum or product of `a` is kept: float64 for floats, as PyTorch does on the CPU."""
+    return np.dtype(np.float64) if a.dtype.kind == "f" else a.dtype
+
+
 @method("cumsum")
 def cumsum(input, dim, *, dtype=None):
-    """Running sum, computed on the host in the result's precision."""
+    """Running sum, computed on the host."""
     dt = dtype or (int64 if input.dtype._kind < 2 else input.dtype)
     x = input if input.dtype is dt else convert(input, dt)
     if x.ndim == 0:
         return x.clone()
     d = wrap_dim(dim, x.ndim)
     a = x.detach()._host()
-    r = finish(np.cumsum(a, axis=d, dtype=a.dtype), x._shape, dt, x._device)
+    r = finish(np.cumsum(a, axis=d, dtype=_running(a)).astype(a.dtype), x._shape, dt, x._device)
     if x.requires_grad and _engine.state.grad:
         record((r,), (x,), lambda g: (flip(cumsum(flip(g, d), d), d),), "cumsum")
     return r
@@ -307,7 +331,7 @@ def cumprod(input, dim, *, dtype=None):
     x = input if input.dtype is dt else convert(input, dt)
     d = wrap_dim(dim, x.ndim)
     a = x.detach()._host()
-    r = finish(np.cumprod(a, axis=d, dtype=a.dtype), x._shape, dt, x._device)
+    r = finish(np.cumprod(a, axis=d, dtype=_running(a)).astype(a.dtype), x._shape, dt, x._device)
     if x.requires_grad and _engine.state.grad:
         s, saved = x._snap(), _engine.SavedResult(r)
         record((r,), (x,), lambda g: (flip(cumsum(flip(g * saved.get(), d), d), d) / s,), "cumprod")

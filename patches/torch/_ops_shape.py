@@ -90,8 +90,8 @@ def _plain(t, shape):
 
 
 @method("reshape")
-def reshape(input, *shape):
-    return _reshape(input, dims_arg(shape))
+def reshape(input, *dims, shape=None):
+    return _reshape(input, dims_arg(dims if shape is None else (shape,)))
 
 
 @method("view", function=False)

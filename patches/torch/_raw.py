@@ -50,7 +50,7 @@ def cast(x, dt):
                 return x
             with np.errstate(all="ignore"):
                 if dt.np.kind in "iu" and x.dtype.kind == "f":  # wrap instead of undefined behaviour, as PyTorch does
-                    return np.trunc(x).astype(np.int64).astype(dt.np)
+                    return np.asarray(np.trunc(x)).astype(np.int64).astype(dt.np)  # of a 0-dim array NumPy gives a scalar
                 if x.dtype.kind == "c" and dt.np.kind != "c":
                     x = x.real
                 return x.astype(dt.np)

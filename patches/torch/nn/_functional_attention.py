@@ -1,15 +1,18 @@
-"""Attention."""
+"""Attention. On the CPU a C++ kernel keeps the scores in the cache; tensor operations serve the rest."""
 
 import math
 
 import numpy as np
 
-from .._dtype import bool_
+from jtorch.kernels import attention as kernel
+
+from .. import _engine, _raw
+from .._dtype import bool_, float32
 from .._ops_linalg import bmm_op
-from .._ops_pointwise import mk, where
+from .._ops_pointwise import broadcast_shape, finish, mk, where
 from .._ops_reduce import _softmax
 from .._ops_shape import _reshape, cat, expand_to
-from ._functional_common import autocast
+from ._functional_common import autocast, no_grad, record
 from ._functional_linear import dropout, linear
 
 
@@ -46,27 +49,92 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if not q.dtype is k.dtype is v.dtype:
         raise RuntimeError(f"Expected query, key, and value to have the same dtype, but got query.dtype: {q.dtype.name} "
                            f"key.dtype: {k.dtype.name} and value.dtype: {v.dtype.name} instead.")
-    from .._ops_pointwise import broadcast_shape
-
-    (rows, e), cols = q._shape[-2:], k._shape[-2]
-    scale = 1 / math.sqrt(e) if scale is None else scale
-    batch = tuple(broadcast_shape(broadcast_shape(q._shape[:-2], k._shape[:-2]), v._shape[:-2]))
-    scores = bmm_op(_three(q * scale, batch), _three(k, batch), False, True)
-    if is_causal:
-        attn_mask = _causal(rows, cols)
+    scale = 1 / math.sqrt(q._shape[-1]) if scale is None else float(scale)
+    batch = broadcast_shape(broadcast_shape(q._shape[:-2], k._shape[:-2]), v._shape[:-2])
     if attn_mask is not None:
+        batch = broadcast_shape(batch, attn_mask._shape[:-2])
+    batch = tuple(batch)
+    if _fits_kernel(q, k, v, attn_mask, dropout_p):
+        return _fused(q, k, v, attn_mask, is_causal, scale, batch)
+    return _plain(q, k, v, attn_mask, dropout_p, is_causal, scale, batch)
+
+
+def _weights(q, k, mask, causal, scale, batch):
+    """softmax(q k^T * scale + mask) of [B, L, E] and [B, S, E] by tensor operations."""
+    rows, cols = q._shape[1], k._shape[1]
+    scores = bmm_op(q * scale, k, False, True)
+    if causal:
+        mask = _causal(rows, cols)
+    if mask is not None:
         scores = _reshape(scores, (*batch, rows, cols))
-        if attn_mask.dtype is bool_:
-            scores = where(attn_mask, scores, -math.inf)
+        if mask.dtype is bool_:
+            scores = where(mask, scores, -math.inf)
         else:
-            scores = scores + attn_mask.to(q.dtype)
-        batch = tuple(scores._shape[:-2])
+            scores = scores + mask.to(q.dtype)
         scores = _reshape(scores, (-1, rows, cols))
-    weights = _softmax(scores, -1)
+    return _softmax(scores, -1)
+
+
+def _plain(q, k, v, mask, dropout_p, causal, scale, batch):
+    weights = _weights(_three(q, batch), _three(k, batch), mask, causal, scale, batch)
     if dropout_p:
         weights = dropout(weights, dropout_p)
     r = bmm_op(weights, _three(v, batch))
+    return _reshape(r, (*batch, q._shape[-2], v._shape[-1])).detach_view()
+
+
+def _fits_kernel(q, k, v, mask, dropout_p):
+    if dropout_p or _raw.jt.flags.use_cuda or q.dtype.itemsize > 4 or (mask is not None and mask.requires_grad):
+        return False
+    return all(t.numel() and type(t._data()) is _raw.Var for t in (q, k, v))
+
+
+def _kernel_mask(mask, batch, rows, cols):
+    """A mask as float32 data [MB, L or 1, S], where MB divides the batch."""
+    if mask is None:
+        return None
+    if mask.dtype is bool_:
+        mask = where(mask, 0.0, -math.inf)
+    lead = (1,) * (len(batch) + 2 - mask.ndim) + tuple(mask._shape)
+    mask = _reshape(mask, lead)
+    keep = len(batch)
+    while keep and mask._shape[keep - 1] == 1:
+        keep -= 1  # one mask for all matrices of the inner batch axes
+    mask = expand_to(mask, (*batch[:keep], *(1,) * (len(batch) - keep), mask._shape[-2], cols))
+    return _raw.cast(_raw.to_var(_reshape(mask, (math.prod(batch[:keep]), mask._shape[-2], cols))._data()), float32)
+
+
+def _fused(q, k, v, mask, causal, scale, batch):
+    """Attention as one recorded node on the C++ kernels."""
+    q3, k3, v3 = (_three(t, batch) for t in (q, k, v))
+    dt, rows, cols = q.dtype, q._shape[-2], k._shape[-2]
+    with no_grad(False):
+        m = _kernel_mask(mask, batch, rows, cols)
+    raw = [_raw.cast(t._var(), float32) for t in (q3, k3, v3)]
+    out, lse = kernel.attention(*raw, scale, causal, m)
+    r = finish(out, out.shape, dt, q._device)
+    need = [t.requires_grad for t in (q3, k3, v3)]
+    if _engine.state.grad and any(need):
+        saved = [t._snap() for t in (q3, k3, v3)]
+        mask = None if mask is None else mask.detach_copy()
+
+        def backward(g):
+            if _engine.state.grad:
+                return _differentiable_gradients(g, *saved, mask, causal, scale, batch, need)
+            single = [_raw.cast(t._var(), float32) for t in (*saved, g)]
+            grads = kernel.attention_backward(*single[:3], out, lse, single[3], scale, causal, m)
+            return tuple(finish(d, s._shape, dt, g._device) if n else None for d, s, n in zip(grads, saved, need))
+
+        record((r,), tuple(t if n else None for t, n in zip((q3, k3, v3), need)), backward, "attention")
     return _reshape(r, (*batch, rows, v._shape[-1])).detach_view()
+
+
+def _differentiable_gradients(g, q, k, v, mask, causal, scale, batch, need):
+    p = _weights(q, k, mask, causal, scale, batch)
+    d = bmm_op(g, v, False, True)
+    d = p * (d - (d * p).sum(-1, keepdim=True)) * scale
+    return (bmm_op(d, k) if need[0] else None, bmm_op(d, q, True, False) if need[1] else None,
+            bmm_op(p, g, True, False) if need[2] else None)
 
 
 def _project(query, key, value, e, w, b, separate, qw, kw, vw):

@@ -1,8 +1,16 @@
-"""Normalisations. One recorded node each; the variance is computed in two passes, in float32 at least."""
+"""Normalisations. One recorded node each; the variance is computed in two passes, in float32 at least.
+
+On the CPU a C++ kernel does a whole layer; the tensor operations beside it serve CUDA, float64, small host data and
+second derivatives, and are the reference the kernels are tested against.
+"""
 
 import math
 
-from .. import _engine
+from jtorch.kernels import norm as kernel
+
+from .. import _engine, _raw
+from .._dtype import float32
+from .._ops_pointwise import finish
 from .._ops_shape import _reshape
 from ._functional_common import autocast, no_grad, record, widen
 
@@ -33,50 +41,90 @@ def _split(n):
     return k
 
 
-def normalize_rows(name, x, rows, view, wshape, weight, bias, eps):
-    """Normalise ``x`` read as ``rows`` = (rows, width); scale and shift it read as ``view`` by weights ``wshape``.
+def _native(*tensors):
+    """Whether the C++ kernels apply: on the CPU, in at most single precision, with the data in Jittor."""
+    x = tensors[0]
+    return (not _raw.jt.flags.use_cuda and x.numel() and type(x._data()) is _raw.Var
+            and all(t is None or t.dtype._kind == 2 and t.dtype.itemsize <= 4 for t in tensors))
 
-    Returns a tensor of x's shape and dtype.
-    """
-    dt, shape = x.dtype, x._shape
+
+def _single(t, shape=None):
+    """Data of a tensor in float32 (None passes)."""
+    if t is None:
+        return None
+    v = _raw.cast(_raw.to_var(t._data()), float32)
+    return v if shape is None else _raw.reshape(v, shape)
+
+
+def _forward(x, rows, inner, groups, weight, bias, eps):
+    """(result, saved statistics): raw kernel outputs, or centred rows and 1 / deviation as tensors."""
+    if _native(x, weight, bias):
+        n = rows[1] // inner * groups
+        y, mean, rstd = kernel.norm(_single(x, rows), _single(weight, (n,)), _single(bias, (n,)), inner, groups, eps)
+        return finish(_raw.reshape(y, x._shape), x._shape, x.dtype, x._device), (mean, rstd)
     with no_grad(False):
-        xf = widen(x.detach_copy())
-        c, rstd = _statistics(_reshape(xf, rows), eps)
+        c, rstd = _statistics(_reshape(widen(x.detach_copy()), rows), eps)
         y = c * rstd
         if weight is not None or bias is not None:
-            y = _reshape(y, view)
+            y = _reshape(y, _view(rows, inner, groups))
             if weight is not None:
-                y = y * _reshape(widen(weight.detach_copy()), wshape)
+                y = y * _reshape(widen(weight.detach_copy()), (1, -1, 1))
             if bias is not None:
-                y = y + _reshape(widen(bias.detach_copy()), wshape)
-        r = _reshape(y, shape).to(dt).detach_copy()
+                y = y + _reshape(widen(bias.detach_copy()), (1, -1, 1))
+        return _reshape(y, x._shape).to(x.dtype).detach_copy(), (c.detach_copy(), rstd.detach_copy())
+
+
+def _view(rows, inner, groups):
+    return rows[0] // groups, groups * (rows[1] // inner), inner
+
+
+def normalize_rows(name, x, rows, inner, groups, weight, bias, eps):
+    """Normalise ``x`` read as ``rows`` = (rows, width), then scale and shift by channel.
+
+    A row holds width / inner channels of ``inner`` values; row r starts at channel (r % groups) * width / inner.
+    Returns a tensor of x's shape and dtype.
+    """
+    r, saved = _forward(x, rows, inner, groups, weight, bias, eps)
     inputs = (x, weight, bias)
-    if _engine.state.grad and any(t is not None and t.requires_grad for t in inputs):
-        need = [t is not None and t.requires_grad for t in inputs]
+    need = [t is not None and t.requires_grad for t in inputs]
+    if _engine.state.grad and any(need):
         xs, ws = x._snap(), None if weight is None else weight._snap()
-        saved = (c.detach_copy(), rstd.detach_copy())
-        bdt = None if bias is None else bias.dtype
+        raw = type(saved[0]) is _raw.Var
+        shapes = [None if t is None else (t._shape, t.dtype) for t in inputs]
 
         def backward(g):
-            cc, rs = _statistics(_reshape(widen(xs), rows), eps) if _engine.state.grad else saved
-            return _gradients(widen(g), cc, rs, rows, view, wshape, ws, need, shape, dt, bdt)
+            if raw and not _engine.state.grad:
+                return _kernel_gradients(g, xs, ws, saved, rows, inner, groups, need, shapes)
+            c, rstd = _statistics(_reshape(widen(xs), rows), eps) if raw or _engine.state.grad else saved
+            return _gradients(widen(g), c, rstd, rows, _view(rows, inner, groups), ws, need, shapes)
 
         record((r,), tuple(t if n else None for t, n in zip(inputs, need)), backward, name)
     return r
 
 
-def _gradients(g, c, rstd, rows, view, wshape, w, need, shape, dt, bdt):
-    dims = [i for i, s in enumerate(wshape) if s == 1]
+def _kernel_gradients(g, x, w, saved, rows, inner, groups, need, shapes):
+    xv, gv, (mean, rstd) = _single(x, rows), _single(g, rows), saved
+    out = [None, None, None]
+    if need[0]:
+        wv = _single(w, (rows[1] // inner * groups,)) if w is not None else None
+        out[0] = kernel.norm_backward(xv, gv, mean, rstd, wv, inner, groups)
+    if need[1] or need[2]:
+        out[1:] = kernel.norm_weights(xv, gv, mean, rstd, inner, groups)
+    return tuple(finish(_raw.reshape(v, s[0]), *s, g._device) if n else None for v, n, s in zip(out, need, shapes))
+
+
+def _gradients(g, c, rstd, rows, view, w, need, shapes):
     gv, xhat = _reshape(g, view), c * rstd
     dx = dw = db = None
     if need[1]:
-        dw = _reshape((gv * _reshape(xhat, view)).sum(dims), w._shape).to(w.dtype)
+        dw = _reshape((gv * _reshape(xhat, view)).sum((0, 2)), shapes[1][0]).to(shapes[1][1])
     if need[2]:
-        db = gv.sum(dims).reshape(-1 if w is None else w._shape).to(bdt)
+        db = _reshape(gv.sum((0, 2)), shapes[2][0]).to(shapes[2][1])
     if need[0]:
-        gh = _reshape(gv if w is None else gv * _reshape(widen(w), wshape), rows)
+        gh = _reshape(gv if w is None else gv * _reshape(widen(w), (1, -1, 1)), rows)
         n = rows[1]
-        dx = _reshape(rstd * (gh - _mean(gh, n) - xhat * _mean(gh * xhat, n)), shape).to(dt).detach_view()
+        dx = _reshape(rstd * (gh - _mean(gh, n) - xhat * _mean(gh * xhat, n)), shapes[0][0]).to(shapes[0][1])
+        dx = dx.detach_view()
     return dx, dw, db
 
 
@@ -96,7 +144,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
                            f"{', '.join(map(str, ns))}], but got input of size{list(x._shape)}")
     width = math.prod(ns)
     rows = (x.numel() // width if width else 0, width)
-    return normalize_rows("layer_norm", x, rows, rows, (1, width), w, b, eps)
+    return normalize_rows("layer_norm", x, rows, 1, 1, w, b, eps)
 
 
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
@@ -118,7 +166,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     s = math.prod(x._shape[2:])
     if n * num_groups * s == 0:
         return x.clone()
-    return normalize_rows("group_norm", x, (n * num_groups, c // num_groups * s), (n, c, s), (1, c, 1), w, b, eps)
+    return normalize_rows("group_norm", x, (n * num_groups, c // num_groups * s), s, num_groups, w, b, eps)
 
 
 def _update(running, value, momentum):
@@ -153,7 +201,7 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
             d = m - mean
             _update(running_mean, _reshape(mean, (c,)), momentum)
             _update(running_var, _reshape(_mean(d * d, n * s), (c,)) * (n * s / (n * s - 1)), momentum)
-    y = normalize_rows("batch_norm", rows, (c, n * s), (c, n * s), (c, 1), weight, bias, eps)
+    y = normalize_rows("batch_norm", rows, (c, n * s), n * s, c, weight, bias, eps)
     return _reshape(_reshape(y, (c, n, s)).transpose(0, 1), x._shape).to(x.dtype).detach_view()
 
 
@@ -171,7 +219,7 @@ def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=
             flat = _reshape(widen(input.detach_copy()), (n, c, s))
             _update(running_mean, flat.mean((0, 2)), momentum)
             _update(running_var, flat.var(2).mean(0), momentum)
-    return normalize_rows("instance_norm", input, (n * c, s), (n, c, s), (1, c, 1), weight, bias, eps)
+    return normalize_rows("instance_norm", input, (n * c, s), s, c, weight, bias, eps)
 
 
 def local_response_norm(input, size, alpha=1e-4, beta=0.75, k=1.0):

@@ -52,25 +52,40 @@ def normal_(tensor, mean=0.0, std=1.0, generator=None):
 def trunc_normal_(tensor, mean=0.0, std=1.0, a=-2.0, b=2.0, generator=None):
     """Fill with draws from the normal distribution cut off outside [a, b] (absolute bounds, not multiples of std).
 
-    Method: the inverse cumulative distribution of uniform draws, so each value costs exactly one draw. (PyTorch 2.13
-    draws normal values again until they fit; the values for a seed differ from that version's.)
+    Method, and so the values for a seed, as in PyTorch 2.13: draw for every element and draw again, for every element,
+    until those outside have found a place inside. Where [a, b] holds less than 0.3 of the distribution the draws are
+    uniform in [a, b] and accepted with a probability that follows the density. (PyTorch 2.2 inverted the cumulative
+    distribution instead; its values differ.)
     """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_: the values may not be distributed as asked",
             stacklevel=2,
         )
+    if tensor.is_meta:
+        return tensor
 
     def cdf(x):
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
-    low, high = cdf((a - mean) / std), cdf((b - mean) / std)
+    def draw():
+        """Candidates for every element and which of them to keep."""
+        if likely:
+            x = torch.empty_like(tensor).normal_(mean, std, generator=generator)
+            return x, (x >= low) & (x <= high)
+        x = torch.empty_like(tensor).uniform_(a, b, generator=generator)
+        chance = torch.empty_like(tensor).uniform_(generator=generator).log_()
+        return x, chance <= ((x - mean) / std).square() * -0.5 - log_peak
+
     with torch.no_grad():
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0))
-        tensor.add_(mean)
-        tensor.clamp_(min=a, max=b)
+        likely = cdf((b - mean) / std) - cdf((a - mean) / std) > 0.3
+        low, high = torch.tensor([a, b], dtype=tensor.dtype).tolist()  # as the dtype can hold them
+        log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+        values, kept = draw()
+        while not kept.all():
+            again, accepted = draw()
+            values, kept = torch.where(kept, values, again), kept | accepted
+        tensor.copy_(values)
     return tensor
 
 

@@ -83,8 +83,12 @@ def collate(batch, *, collate_fn_map=None):
 
 def collate_tensor_fn(batch, *, collate_fn_map=None):
     """Stack tensors of one shape along a new first dimension."""
+    for i, t in enumerate(batch):
+        if t.shape != batch[0].shape:
+            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(batch[0].shape)} at entry 0 "
+                               f"and {list(t.shape)} at entry {i}")
     plain = not any(t.requires_grad or t.dtype == torch.bfloat16 or t.device.type != "cpu" for t in batch)
-    if get_worker_info() is not None and plain and len({(t.shape, t.dtype) for t in batch}) == 1:
+    if get_worker_info() is not None and plain and len({t.dtype for t in batch}) == 1:
         # In a worker the batch goes back as host memory: stacking there spares a compiled kernel.
         return torch.from_numpy(np.stack([t.numpy() for t in batch]))
     return torch.stack(batch, 0)
