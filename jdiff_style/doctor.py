@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 DISTRIBUTIONS = (
-    "torch", "jittor", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "safetensors", "huggingface_hub",
-    "numpy", "pillow", "onednn-cpu-gomp",
+    "torch", "jittor", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "safetensors",
+    "huggingface_hub", "numpy", "pillow", "onednn-cpu-gomp",
 )  # fmt: skip
 
 #: Largest error, relative to the largest reference value, at which a check passes; float32 sums of a few hundred terms.
@@ -89,19 +89,20 @@ def _self_test() -> bool:
         _line("self-test", f"FAIL: torch does not import: {error}")
         return False
     if backend() == "PyTorch":
-        _line("CUDA", "in use" if torch.cuda.is_available() else f"not in use (built for CUDA: {torch.version.cuda or 'no'})")
+        reason = "no device found" if torch.version.cuda else "this PyTorch is built without CUDA"
+        _line("CUDA", "in use" if torch.cuda.is_available() else f"not in use: {reason}")
     passed = True
     for name, check in CHECKS.items():
         try:
-            error = check(torch)
+            deviation = check(torch)
         except Exception as problem:
             reason = " ".join(str(problem).split())[:300]
             _line(name, f"FAIL: {type(problem).__name__}: {reason}")
             passed = False
             continue
-        good = error <= TOLERANCE
+        good = deviation <= TOLERANCE
         passed &= good
-        _line(name, f"{'PASS' if good else 'FAIL'} (error {error:.1e}, at most {TOLERANCE:.0e})")
+        _line(name, f"{'PASS' if good else 'FAIL'} (error {deviation:.1e}, at most {TOLERANCE:.0e})")
     _line("self-test", f"{'PASS' if passed else 'FAIL'} in {time.monotonic() - began:.1f} s")
     return passed
 
@@ -150,7 +151,8 @@ def _random(seed: int, *shape: int) -> np.ndarray:
 def _windows(image: np.ndarray) -> np.ndarray:
     """All 3×3 windows of ``image`` (N, C, H, W) padded by one zero: (N, C, H, W, 3, 3) in float64."""
     padded = np.pad(image.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
-    return np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    view: Any = np.lib.stride_tricks.sliding_window_view  # its annotation allows one axis only
+    return view(padded, (3, 3), axis=(2, 3))
 
 
 def _version(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""For all tests: nothing is fetched from a model hub, and the cases shared with the reference environment can be imported."""
+"""For all tests: nothing is fetched from a model hub, and tests/reference (cases, compare) is on the import path."""
 
 import os
 import pathlib

@@ -179,7 +179,9 @@ def find_onednn() -> OneDNN:
 
 
 def _is_onednn(include: Path, lib: Path) -> bool:
-    return all(file.is_file() for file in (include / "dnnl.hpp", include / "dnnl_version.h", lib / "libmkldnn.so"))
+    # include/dnnl.hpp itself is one line that includes the second.
+    files = (include / "dnnl.hpp", include / "oneapi" / "dnnl" / "dnnl.hpp", lib / "libmkldnn.so")
+    return all(file.is_file() for file in files)
 
 
 def link_onednn(cache: Path) -> OneDNN:

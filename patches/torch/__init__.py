@@ -27,7 +27,10 @@ from ._dtype import (
     strided,
 )
 from ._tensor import Tensor
-from . import _ops_pointwise, _ops_shape, _ops_index, _ops_reduce, _ops_linalg, _ops_create  # noqa: E402, I001 - order matters
+from . import (  # these attach the operations; each needs those before it
+    _ops_pointwise, _ops_shape, _ops_join, _ops_convert, _ops_index, _ops_scatter, _ops_reduce, _ops_sort,
+    _ops_linalg, _ops_create, _ops_random,
+)
 
 for _d in _dtype.ALL:
     globals()[_d.name] = _d
@@ -39,8 +42,8 @@ del globals()["range_"], globals()["range"]
 pi, e, inf, nan = _math.pi, _math.e, _math.inf, _math.nan
 __version__ = "2.2.2+jittor"
 
-from . import version  # noqa: E402
-from .random import (  # noqa: E402
+from . import version
+from .random import (
     Generator,
     default_generator,
     get_rng_state,
@@ -49,7 +52,7 @@ from .random import (  # noqa: E402
     seed,
     set_rng_state,
 )
-from .autograd import (  # noqa: E402
+from .autograd import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
@@ -57,7 +60,7 @@ from .autograd import (  # noqa: E402
     no_grad,
     set_grad_enabled,
 )
-from ._legacy_types import (  # noqa: E402
+from ._legacy_types import (
     BFloat16Tensor,
     BoolTensor,
     ByteTensor,
@@ -69,16 +72,16 @@ from ._legacy_types import (  # noqa: E402
     LongTensor,
     ShortTensor,
 )
-from . import autograd, backends, cuda, fft, linalg, special, utils, amp, random  # noqa: E402
-from . import nn, optim, jit, distributed  # noqa: E402
-from .cuda import amp as _cuda_amp  # noqa: E402, F401
-from .nn.parameter import Parameter as _Parameter  # noqa: E402, F401
-from .amp.autocast_mode import *  # noqa: E402, F403 - state helpers such as is_autocast_enabled
-from .amp import autocast  # noqa: E402
-from .serialization import load, save  # noqa: E402
-from .storage import *  # noqa: E402, F403 - TypedStorage, UntypedStorage, FloatStorage, ...
-from . import serialization, storage, _utils, hub, multiprocessing, types, overrides, onnx  # noqa: E402
-from ._extra import (  # noqa: E402
+from . import autograd, backends, cuda, fft, linalg, special, utils, amp, random
+from . import nn, optim, jit, distributed
+from .cuda import amp as _cuda_amp
+from .nn.parameter import Parameter as _Parameter
+from .amp.autocast_mode import *  # state helpers such as is_autocast_enabled
+from .amp import autocast
+from .serialization import load, save
+from .storage import *  # TypedStorage, UntypedStorage, FloatStorage, ...
+from . import serialization, storage, _utils, hub, multiprocessing, types, overrides, onnx
+from ._extra import (
     are_deterministic_algorithms_enabled,
     can_cast,
     compile,
@@ -94,7 +97,6 @@ from ._extra import (  # noqa: E402
     set_default_device,
     set_default_tensor_type,
     set_float32_matmul_precision,
-    set_grad_enabled as _,  # noqa: F401
     set_num_interop_threads,
     set_num_threads,
     set_printoptions,
@@ -102,12 +104,13 @@ from ._extra import (  # noqa: E402
     use_deterministic_algorithms,
     _C,
 )
-from .nn import functional as _F  # noqa: E402
+from .nn import functional as _F
 
-for _n in ("conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d layer_norm group_norm batch_norm "
-           "dropout embedding relu relu_ celu selu prelu rrelu threshold hardshrink bilinear cosine_similarity "
-           "pairwise_distance pixel_shuffle pixel_unshuffle max_pool1d max_pool2d max_pool3d avg_pool1d "
-           "adaptive_avg_pool1d native_layer_norm instance_norm").split():
+_FUNCTIONAL = """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d layer_norm group_norm batch_norm dropout
+    embedding relu relu_ celu selu prelu rrelu threshold hardshrink bilinear cosine_similarity pairwise_distance
+    pixel_shuffle pixel_unshuffle max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d native_layer_norm
+    instance_norm"""
+for _n in _FUNCTIONAL.split():
     if hasattr(_F, _n) and _n not in globals():
         globals()[_n] = getattr(_F, _n)
 del _n, _d

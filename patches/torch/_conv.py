@@ -10,16 +10,17 @@ import numpy as np
 
 from . import _engine, _raw
 from ._dtype import float32
+from ._elementwise import finish
 from ._ops_index import get_basic, set_basic
-from ._ops_pointwise import finish
-from ._ops_shape import _reshape, cat, permute, unsqueeze
+from ._ops_join import cat
+from ._ops_shape import _reshape, permute, unsqueeze
 from ._tensor import mk
 
 
 class Geometry:
     """Stride, padding, dilation (each (height, width)) and groups of a two-dimensional convolution."""
 
-    __slots__ = ("stride", "padding", "dilation", "groups")
+    __slots__ = ("dilation", "groups", "padding", "stride")
 
     def __init__(self, stride, padding, dilation, groups):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
@@ -93,7 +94,7 @@ def _run(kind, a, b, extra, geo, dt):
         return host(a, b, *args)
     a, b = _raw.to_var(a), _raw.to_var(b)
     cuda = _raw.jt.flags.use_cuda
-    if dt.name == "float64" and not cuda or 0 in a.shape or 0 in b.shape:
+    if (dt.name == "float64" and not cuda) or 0 in a.shape or 0 in b.shape:
         return _raw.to_var(host(a.numpy(), b.numpy(), *args))
     if cuda:
         op = getattr(_raw.jt.cudnn.ops, f"cudnn_conv{kind}")

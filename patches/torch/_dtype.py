@@ -6,7 +6,7 @@ import numpy as np
 class dtype:
     """A scalar type. Compares by identity; ``str()`` gives torch's name, for example ``torch.float32``."""
 
-    __slots__ = ("name", "jt", "np", "itemsize", "is_floating_point", "is_complex", "is_signed", "_kind")
+    __slots__ = ("_kind", "is_complex", "is_floating_point", "is_signed", "itemsize", "jt", "name", "np")
 
     def __init__(self, name, jt_name, np_name, itemsize, kind, signed=True):
         self.name = name
@@ -145,7 +145,7 @@ class iinfo:
 class device:
     """Where a tensor lives: ``cpu``, ``cuda[:i]`` or ``meta`` (shape without data)."""
 
-    __slots__ = ("type", "index")
+    __slots__ = ("index", "type")
 
     def __init__(self, type="cpu", index=None):
         if isinstance(type, device):

@@ -29,7 +29,7 @@ class Node:
     ``(node, output number)`` or None for inputs that need no gradient.
     """
 
-    __slots__ = ("fn", "edges", "metas", "seq", "name", "pre_hooks", "retain", "freed", "__weakref__", "__dict__")
+    __slots__ = ("__dict__", "__weakref__", "edges", "fn", "freed", "metas", "name", "pre_hooks", "retain", "seq")
 
     def __init__(self, fn, edges, metas, name):
         self.fn = fn
@@ -52,7 +52,7 @@ class Node:
 class AccumulateGrad:
     """End of the tape at a leaf tensor: adds the gradient into ``.grad``."""
 
-    __slots__ = ("tensor", "seq", "__weakref__")
+    __slots__ = ("__weakref__", "seq", "tensor")
     edges = ()
     next_functions = ()
     name = "AccumulateGrad"
@@ -94,7 +94,7 @@ def needs(*tensors):
     """Whether an operation on these tensors has to be recorded."""
     if not state.grad:
         return False
-    for t in tensors:
+    for t in tensors:  # noqa: SIM110 - a loop: any() over a generator costs three times as much, and this runs for every operation
         if t.requires_grad:
             return True
     return False
@@ -107,7 +107,7 @@ class SavedResult:
     second derivatives see the result on the tape.
     """
 
-    __slots__ = ("value", "node")
+    __slots__ = ("node", "value")
 
     def __init__(self, result):
         self.value = result.detach_copy()

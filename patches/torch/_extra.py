@@ -1,8 +1,8 @@
 """Settings, queries and odds and ends of the torch namespace."""
 
 from . import _dtype, _raw
+from ._elementwise import category_type
 from ._missing import module_getattr
-from ._ops_pointwise import category_type
 from ._repr import OPTIONS
 from ._tensor import DEFAULT_DEVICES, Tensor
 from .autograd import set_grad_enabled

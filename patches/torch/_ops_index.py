@@ -6,17 +6,18 @@ small kernels serve all of them.
 
 import numpy as np
 
-from . import _engine, _raw
+from . import _engine, _raw, _raw_index
 from ._dtype import Size, bool_, int64, uint8
-from ._ops_pointwise import convert, finish
-from ._ops_shape import _reshape, expand_to, movedim, permute, view_op, wrap_dim
-from ._tensor import Tensor, from_numpy_copy, method, mk
+from ._elementwise import finish
+from ._ops_pointwise import convert
+from ._ops_shape import _reshape, expand_to, movedim, permute, view_op
+from ._tensor import Tensor, from_numpy_copy, mk
 
 record = _engine.record
 
 
 def _is_basic(i):
-    return isinstance(i, (slice, int, np.integer)) and not isinstance(i, (bool, np.bool_)) or i is None or i is Ellipsis
+    return (isinstance(i, (slice, int, np.integer)) and not isinstance(i, (bool, np.bool_))) or i is None or i is Ellipsis
 
 
 def _normalize(x, index):
@@ -90,7 +91,7 @@ def get_basic(x, items):
     items = _check_ints(x, items)
     core = tuple(i for i in items if i is not None)
     shape = _region(x._shape, core)
-    v = _raw.getitem(x._data(), core) if x._shape else x._data()
+    v = _raw_index.getitem(x._data(), core) if x._shape else x._data()
     final, it = [], iter(shape)
     for i in items:
         if i is None:
@@ -126,7 +127,7 @@ def _reshape_plain(t, shape):
 def set_basic(x, core, value):
     """``x`` (not changed) with the basic region replaced; differentiable in both."""
     value = value if value.dtype is x.dtype else convert(value, x.dtype)
-    r = finish(_raw.setitem(x._data(), core, value._data()), x._shape, x.dtype, x._device)
+    r = finish(_raw_index.setitem(x._data(), core, value._data()), x._shape, x.dtype, x._device)
     if _engine.needs(x, value):
         vs, gx, gv = value._shape, x.requires_grad, value.requires_grad
 
@@ -183,7 +184,7 @@ def _plan(x, items):
     axes = [a for a, _ in adv]
     tensors = [t for _, t in adv]
     ishape = tensors[0]._shape
-    from ._ops_pointwise import broadcast_shape
+    from ._elementwise import broadcast_shape
 
     for t in tensors[1:]:
         ishape = broadcast_shape(ishape, t._shape)
@@ -229,7 +230,7 @@ def take(table, flat):
     v = table._data()
     if type(v) is not np.ndarray and type(fv) is np.ndarray and flat.numel() > 1:
         fv = flat._var()
-    r = finish(_raw.take_rows(v, fv), (flat._shape[0], table._shape[1]), table.dtype, table._device)
+    r = finish(_raw_index.take_rows(v, fv), (flat._shape[0], table._shape[1]), table.dtype, table._device)
     if table.requires_grad and _engine.state.grad:
         shape, dt = table._shape, table.dtype
 
@@ -242,14 +243,14 @@ def take(table, flat):
 
 
 def add_rows(x, flat, values):
-    r = finish(_raw.add_rows(x._data(), flat._data(), values._data()), x._shape, x.dtype, x._device)
+    r = finish(_raw_index.add_rows(x._data(), flat._data(), values._data()), x._shape, x.dtype, x._device)
     if _engine.needs(x, values):
         record((r,), (x, values), lambda g: (g, take(g, flat)), "index_add")
     return r
 
 
 def put_rows(x, flat, values):
-    r = finish(_raw.put_rows(x._data(), flat._data(), values._data()), x._shape, x.dtype, x._device)
+    r = finish(_raw_index.put_rows(x._data(), flat._data(), values._data()), x._shape, x.dtype, x._device)
     if _engine.needs(x, values):
         vs = values._shape
 
@@ -336,141 +337,3 @@ def _fit(value, shape):
 
 Tensor.__getitem__ = get
 Tensor.__setitem__ = set_
-
-
-@method("index_put_", function=False)
-def index_put_(self, indices, values, accumulate=False):
-    set_(self, tuple(indices), values, accumulate)
-    return self
-
-
-@method("index_put")
-def index_put(input, indices, values, accumulate=False):
-    return index_put_(input.clone(), indices, values, accumulate)
-
-
-@method("index_select")
-def index_select(input, dim, index):
-    d = wrap_dim(dim, input.ndim)
-    return get(input, (slice(None),) * d + (index if index.ndim else _reshape(index, (1,)),))
-
-
-@method("take")
-def take_flat(input, index):
-    return get(_reshape(input, (-1,)), index)
-
-
-@method("masked_select")
-def masked_select(input, mask):
-    x, m = FUNCTIONS_broadcast(input, mask)
-    return get(x, m)
-
-
-def FUNCTIONS_broadcast(*ts):
-    from ._ops_shape import broadcast_tensors
-
-    return broadcast_tensors(*ts)
-
-
-@method("masked_scatter")
-def masked_scatter(input, mask, source):
-    r = input.clone()
-    m = expand_to(mask, input._shape)
-    set_(r, m, _reshape(source, (-1,))[:int(m.sum())])
-    return r
-
-
-def _linear(x, d, index):
-    """Flat positions that ``index`` (as in gather along ``d``) addresses in contiguous ``x``."""
-    n = x._shape[d]
-    v = index._data()
-    if type(v) is np.ndarray and v.size and (v.min() < 0 or v.max() >= n):
-        raise RuntimeError(f"index {v.min() if v.min() < 0 else v.max()} is out of bounds for dimension {d} with size "
-                           f"{n}")
-    grids = np.ogrid[tuple(slice(0, s) for s in index._shape)] if index.ndim else []
-    strides = [Size(x._shape[k + 1:]).numel() for k in range(x.ndim)]
-    base = sum((g * s for k, (g, s) in enumerate(zip(grids, strides)) if k != d), np.zeros((1,) * index.ndim, np.int64))
-    base = np.asarray(base, np.int64)
-    return _reshape(index.to(int64) * strides[d] + mk(base, base.shape, int64), (-1,))
-
-
-@method("gather")
-def gather(input, dim, index, *, sparse_grad=False):
-    if input.ndim == 0:
-        return expand_to(input, index._shape).clone()
-    d = wrap_dim(dim, input.ndim)
-    if index.numel() == 0:
-        return input.new_zeros(index._shape)
-    flat = _linear(input, d, index)
-    return _reshape(take(_reshape(input, (-1, 1)), flat), index._shape).detach_view()
-
-
-method("take_along_dim")(lambda input, indices, dim: gather(input, dim, indices))
-
-
-def _scatter(input, dim, index, src, reduce):
-    d = wrap_dim(dim, input.ndim)
-    if not isinstance(src, Tensor):
-        src = mk(_raw.full(index._shape, src, input.dtype), index._shape, input.dtype)
-    elif src._shape != index._shape:
-        src = get_basic(src, [slice(0, n) for n in index._shape])
-    if index.numel() == 0:
-        return input.clone()
-    f = add_rows if reduce == "add" else put_rows
-    r = f(_reshape(input, (-1, 1)), _linear(input, d, index), _reshape(convert(src, input.dtype), (-1, 1)))
-    return _reshape(r, input._shape).detach_view()
-
-
-@method("scatter")
-def scatter(input, dim, index, src=None, *, value=None, reduce=None):
-    if reduce not in (None, "add"):
-        raise NotImplementedError(f"torch.scatter with reduce={reduce!r} is not implemented in torch on Jittor")
-    return _scatter(input, dim, index, value if src is None else src, reduce)
-
-
-@method("scatter_", function=False)
-def scatter_(self, dim, index, src=None, *, value=None, reduce=None):
-    return self._inplace(scatter(self._snap(), dim, index, src, value=value, reduce=reduce))
-
-
-method("scatter_add")(lambda input, dim, index, src: _scatter(input, dim, index, src, "add"))
-method("scatter_add_", function=False)(lambda self, dim, index, src: self._inplace(
-    _scatter(self._snap(), dim, index, src, "add")))
-
-
-@method("index_add")
-def index_add(input, dim, index, source, *, alpha=1):
-    r = input.clone()
-    d = wrap_dim(dim, input.ndim)
-    set_(r, (slice(None),) * d + (index,), source * alpha if alpha != 1 else source, accumulate=True)
-    return r
-
-
-@method("index_copy")
-def index_copy(input, dim, index, source):
-    r = input.clone()
-    set_(r, (slice(None),) * wrap_dim(dim, input.ndim) + (index,), source)
-    return r
-
-
-@method("index_fill")
-def index_fill(input, dim, index, value):
-    r = input.clone()
-    set_(r, (slice(None),) * wrap_dim(dim, input.ndim) + (index,), value)
-    return r
-
-
-for _n in ("index_add", "index_copy", "index_fill", "masked_scatter"):
-    setattr(Tensor, _n + "_", lambda self, *a, _f=getattr(Tensor, _n), **k: self._inplace(_f(self._snap(), *a, **k)))
-
-
-@method("nonzero")
-def nonzero(input, *, as_tuple=False):
-    nz = np.nonzero(input._host())
-    if as_tuple:
-        return tuple(mk(a.astype(np.int64), a.shape, int64) for a in nz)
-    a = np.stack(nz, 1).astype(np.int64) if input.ndim else np.zeros((int(bool(input)), 0), np.int64)
-    return mk(a, a.shape, int64)
-
-
-method("argwhere")(lambda input: nonzero(input))

@@ -3,8 +3,9 @@
 import numpy as np
 
 from . import _engine, _raw
-from ._dtype import Size, float32, promote_types
-from ._ops_pointwise import _into, broadcast_shape, convert, finish, mk, sum_to
+from ._dtype import Size, promote_types
+from ._elementwise import _into, broadcast_shape, finish, sum_to
+from ._ops_pointwise import convert
 from ._ops_shape import _reshape, expand_to, permute, transpose, unsqueeze
 from ._tensor import Tensor, method
 
@@ -166,8 +167,9 @@ def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
 
 method("addmv")(lambda input, mat, vec, *, beta=1, alpha=1: _scaled(input, beta) + _scaled(matmul(mat, vec), alpha))
 method("addbmm")(lambda input, a, b, *, beta=1, alpha=1: _scaled(input, beta) + _scaled(bmm(a, b).sum(0), alpha))
-for _n in ("addmm", "baddbmm"):
-    setattr(Tensor, _n + "_", lambda self, *a, _f=getattr(Tensor, _n), **k: self._inplace(_f(self._snap(), *a, **k)))
+
+for _n, _f in (("addmm_", addmm), ("baddbmm_", baddbmm)):
+    setattr(Tensor, _n, lambda self, *a, _f=_f, **k: self._inplace(_f(self._snap(), *a, **k)))
 
 
 @method("chain_matmul", attach=False)
@@ -287,7 +289,7 @@ def cdist(x1, x2, p=2.0, compute_mode=None):
 @method("cross")
 def cross(input, other, dim=-1):
     a, b = (x.unbind(dim) for x in (input, other))
-    from ._ops_shape import stack
+    from ._ops_join import stack
 
     return stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]], dim)
 
@@ -365,4 +367,3 @@ method("det")(lambda input: host_linalg("det", np.linalg.det, input))
 method("qr")(lambda input, some=True: host_linalg("qr", lambda a: tuple(np.linalg.qr(
     a, "reduced" if some else "complete")), input))
 method("cholesky")(lambda input, upper=False: host_linalg("cholesky", np.linalg.cholesky, input))
-_ = (float32, mk)

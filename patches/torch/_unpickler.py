@@ -146,7 +146,7 @@ class RestrictedUnpickler(pickle._Unpickler):  # the Python one: the C one gives
     Raises `Refused` for everything that is not listed, also inside containers, before anything is called.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012
+    dispatch = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file, persistent_load=None, **options):
         super().__init__(file, **options)
@@ -264,7 +264,7 @@ class SkimmingUnpickler(RestrictedUnpickler):
     Old checkpoints put the storages behind the pickle that uses them; it is skimmed first and read afterwards.
     """
 
-    dispatch = dict(RestrictedUnpickler.dispatch)  # noqa: RUF012
+    dispatch = dict(RestrictedUnpickler.dispatch)
 
     def find_class(self, module, name):
         found = super().find_class(module, name)  # refuses what is not listed

@@ -2,7 +2,6 @@
 
 For each layer: its state after `torch.manual_seed(SEED)`, the next random number (so that no draw is missing or too
 many), and its output and parameter gradients for a fixed input. For each function of `nn.init`: the values it fills in.
-`trunc_normal_` is left out: the backend follows PyTorch 2.2, and 2.13 draws differently.
 """
 
 import json
@@ -82,6 +81,9 @@ INITS = [
     ("normal_", [3, 4], {}),
     ("xavier_uniform_", [3, 4, 2], {"gain": 2.0}),
     ("xavier_normal_", [3, 4], {}),
+    ("trunc_normal_", [6, 5], {"std": 0.02}),
+    ("trunc_normal_", [6, 5], {"mean": 0.2, "std": 0.9, "a": -0.7, "b": 1.1}),
+    ("trunc_normal_", [6, 5], {"a": 1.0, "b": 3.0}),
     ("kaiming_uniform_", [3, 4, 3, 3], {"a": 0.3, "mode": "fan_out"}),
     ("kaiming_normal_", [3, 4], {"nonlinearity": "relu"}),
     ("sparse_", [10, 5], {"sparsity": 0.3}),

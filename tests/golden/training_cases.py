@@ -158,7 +158,7 @@ LOADERS = {
 
 
 def run_loader(name):
-    """Two passes from fixed seeds, then the next number of torch's generator: nothing was drawn too much or too little."""
+    """Two passes from fixed seeds, then the next number of torch's generator: neither more nor less was drawn."""
     torch.manual_seed(7)
     np.random.seed(3)
     random.seed(5)

@@ -20,7 +20,7 @@ from jdiff_style.generate import (
 )
 from jdiff_style.prompts import Prompt
 
-PROMPTS = [Prompt("00", str(i), word, f"style_00, {word}") for i, word in enumerate(["Ring", "Hotel", "Deer"])]
+PROMPTS = [Prompt("00", str(i), word, f"style_00, {word}") for i, word in enumerate(["Ring", "Hotel"])]
 FAST = SamplingOptions(steps=2)
 
 
@@ -64,7 +64,7 @@ def test_ancestral_noise_belongs_to_the_picture_too(tiny_base):
     options = SamplingOptions(steps=2, scheduler="euler_a")
     pipeline = load_pipeline(tiny_base, None, options)
     together = pixels(draw(pipeline, PROMPTS, options))
-    assert np.abs(together[2:] - pixels(draw(pipeline, PROMPTS[2:], options))).max() <= 1
+    assert np.abs(together[1:] - pixels(draw(pipeline, PROMPTS[1:], options))).max() <= 1
 
 
 def test_merged_lora_equals_unmerged(tiny_base, lora_file, with_lora):

@@ -144,8 +144,9 @@ def test_a_full_disk_at_a_checkpoint_keeps_the_last_good_one(jdiff, whole, tmp_p
     line, run = whole
     assert jdiff(*line, "--out", tmp_path, "--steps", 2)[0] == 0
     (full,) = tmp_path.glob("0*")
-    # A limit on the size of files makes writing fail like a full disk does, in the middle: the LoRA file still fits, the
-    # optimiser's state does not. It holds only while a checkpoint is written, as a backend may compile code at other times.
+    # A limit on the size of files makes writing fail like a full disk does, in the middle: the LoRA file still fits,
+    # the optimiser's state does not. It holds only while a checkpoint is written, as a backend may compile code at
+    # other times.
     limit = (run / "checkpoints" / "step-00000009" / "optimizer.safetensors").stat().st_size - 1
     write, hard = checkpoint.write_checkpoint, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 

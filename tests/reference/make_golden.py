@@ -1,7 +1,8 @@
 """Writes the golden file with real PyTorch: ``.venv-reference/bin/python tests/reference/make_golden.py``.
 
 ``tests/golden/models.npz`` holds the thinned arrays of the cases named in ``GOLDEN`` and, under ``info``, the versions
-that made it; ``tests/golden/lora/`` a LoRA that diffusers and peft wrote on PyTorch, and ``lora|…`` what loading it gives.
+that made it; ``tests/golden/lora/`` a LoRA that diffusers and peft wrote on PyTorch, and ``lora_from_pytorch|…`` what
+loading it gives. It needs scipy and torchsde for two of the schedulers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-import cases  # noqa: E402  (its folder has just been put on the path)
+import cases  # noqa: E402
 import compare  # noqa: E402
 
 #: Checked in every test run; they share shapes and kernels so that a machine without a cache compiles few.

@@ -19,7 +19,7 @@ import warnings
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import cases  # noqa: E402  (its folder has just been put on the path)
+import cases
 
 
 def main() -> None:

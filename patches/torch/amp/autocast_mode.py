@@ -15,6 +15,7 @@ import weakref
 import torch
 
 from .._missing import module_getattr
+from ..autograd import Function
 
 # The names that `torch` itself takes from here; the others are reached through `torch.amp`.
 __all__ = [
@@ -175,7 +176,7 @@ def cast_args(kind, *args):
     return tuple(x.to(torch.float32) if _castable(x, device_type) else x for x in args)
 
 
-class _CachedCast(torch.autograd.Function):
+class _CachedCast(Function):
     """Gives a cached low-precision copy of a parameter its own place on the tape, so that a second backward works."""
 
     @staticmethod

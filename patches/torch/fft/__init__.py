@@ -5,7 +5,7 @@ import numpy as np
 from .. import _engine
 from .._missing import module_getattr
 from .._ops_create import _from_host
-from .._ops_shape import roll
+from .._ops_join import roll
 from .._tensor import mk
 
 

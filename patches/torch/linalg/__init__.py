@@ -6,9 +6,8 @@ import numpy as np
 
 from .. import _ops_linalg as _la
 from .._missing import module_getattr
-from .._ops_linalg import cross, inverse, solve
+from .._ops_linalg import cross, inverse, matmul, solve
 from .._ops_linalg import host_linalg as _host
-from .._ops_linalg import matmul
 from .._ops_reduce import norm as _norm
 
 LinAlgError = np.linalg.LinAlgError

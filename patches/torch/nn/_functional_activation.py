@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from .. import _raw
-from .._ops_pointwise import raw_scalar, where
+from .._elementwise import raw_scalar
+from .._ops_pointwise import where
 from .._ops_reduce import _softmax
 from .._ops_reduce import log_softmax as _log_softmax
 from .._ops_shape import _reshape, wrap_dim
@@ -164,7 +165,7 @@ def _clip_open(x, lo, hi):
     def raw(v):
         return _raw.minimum(_raw.maximum(v, raw_scalar(lo, dt)), raw_scalar(hi, dt))
 
-    from .._ops_pointwise import unary
+    from .._elementwise import unary
 
     return unary("hardtanh", raw, x, lambda g, s, r: where((s > lo) & (s < hi), g, 0), "x", False)
 

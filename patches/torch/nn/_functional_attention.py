@@ -3,15 +3,17 @@
 import math
 
 import numpy as np
-
 from jtorch.kernels import attention as kernel
 
 from .. import _engine, _raw
 from .._dtype import bool_, float32
+from .._elementwise import broadcast_shape, finish
+from .._ops_join import cat
 from .._ops_linalg import bmm_op
-from .._ops_pointwise import broadcast_shape, finish, mk, where
+from .._ops_pointwise import where
 from .._ops_reduce import _softmax
-from .._ops_shape import _reshape, cat, expand_to
+from .._ops_shape import _reshape, expand_to
+from .._tensor import mk
 from ._functional_common import autocast, no_grad, record
 from ._functional_linear import dropout, linear
 

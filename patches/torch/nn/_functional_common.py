@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _engine, _raw
 from .._dtype import Size, float32
-from .._ops_pointwise import unary
+from .._elementwise import unary
 from .._tensor import mk
 
 record, needs, no_grad = _engine.record, _engine.needs, _engine.set_grad_mode

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._dtype import int64
-from .._ops_pointwise import mk
+from .._tensor import mk
 
 
 def cosine_similarity(x1, x2, dim=1, eps=1e-8):

@@ -5,9 +5,9 @@ import numpy as np
 from .. import _raw
 from .._conv import conv_nd, conv_transpose_nd
 from .._dtype import float32, int64
+from .._elementwise import finish
 from .._ops_index import take
 from .._ops_linalg import _raw_bmm, bmm_op
-from .._ops_pointwise import finish
 from .._ops_shape import _reshape, unsqueeze
 from .._tensor import mk
 from ._functional_common import autocast, in_place, needs, no_grad, ntuple, record

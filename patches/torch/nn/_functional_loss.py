@@ -6,8 +6,9 @@ import warnings
 import numpy as np
 
 from .._dtype import float32
-from .._ops_pointwise import mk, where
+from .._ops_pointwise import where
 from .._ops_shape import _reshape, unsqueeze
+from .._tensor import mk
 from ._functional_activation import _softplus1, log_softmax
 from ._functional_common import autocast, autocast1, widen
 from ._functional_distance import cosine_similarity, pairwise_distance

@@ -10,7 +10,7 @@ from jtorch.kernels import norm as kernel
 
 from .. import _engine, _raw
 from .._dtype import float32
-from .._ops_pointwise import finish
+from .._elementwise import finish
 from .._ops_shape import _reshape
 from ._functional_common import autocast, no_grad, record, widen
 
@@ -45,7 +45,7 @@ def _native(*tensors):
     """Whether the C++ kernels apply: on the CPU, in at most single precision, with the data in Jittor."""
     x = tensors[0]
     return (not _raw.jt.flags.use_cuda and x.numel() and type(x._data()) is _raw.Var
-            and all(t is None or t.dtype._kind == 2 and t.dtype.itemsize <= 4 for t in tensors))
+            and all(t is None or (t.dtype._kind == 2 and t.dtype.itemsize <= 4) for t in tensors))
 
 
 def _single(t, shape=None):

@@ -6,10 +6,11 @@ import numpy as np
 
 from .. import _raw
 from .._conv import _place, _slice
-from .._ops_index import get_basic, set_basic
-from .._ops_pointwise import mk
-from .._ops_shape import _reshape, cat, permute, unsqueeze
 from .._dtype import int64
+from .._ops_index import get_basic, set_basic
+from .._ops_join import cat
+from .._ops_shape import _reshape, permute, unsqueeze
+from .._tensor import mk
 from ._functional_common import ntuple
 
 

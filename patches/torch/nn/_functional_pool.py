@@ -7,9 +7,10 @@ import numpy as np
 
 from .. import _engine, _raw
 from .._dtype import float32, int64
+from .._elementwise import finish
 from .._ops_index import add_rows
-from .._ops_pointwise import finish, mk
 from .._ops_shape import _reshape, unsqueeze
+from .._tensor import mk
 from ._functional_common import ntuple, record
 from ._functional_resize import apply_filters, area_matrix
 

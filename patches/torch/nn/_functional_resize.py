@@ -7,8 +7,8 @@ import numpy as np
 
 from .._dtype import int64
 from .._ops_linalg import bmm_op
-from .._ops_pointwise import mk
 from .._ops_shape import _reshape, expand_to
+from .._tensor import mk
 from ._functional_common import constant, is_half
 
 _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}

@@ -1,8 +1,9 @@
-"""Cases that run unchanged on Jittor and on PyTorch. A case is a function without arguments that builds its models from a
-seed, runs them and returns ``{name: array}``; :mod:`compare` decides by the first part of the name how close is equal.
+"""Cases that run unchanged on Jittor and on PyTorch. A case is a function without arguments that builds its models from
+a seed, runs them and returns ``{name: array}``; :mod:`compare` decides by the first part of the name how close is equal.
 
 A case may use the APIs of torch, diffusers, transformers and peft and nothing that tells the two environments apart.
-Weights come from ``torch.manual_seed`` (that both environments initialise alike is part of the proof), inputs from NumPy.
+Weights come from ``torch.manual_seed`` (that both environments initialise alike is part of the proof), inputs from
+NumPy.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 def _draw(pipeline) -> np.ndarray:
-    out = pipeline("a cat in style_07", num_inference_steps=3, height=64, width=64, generator=seeded(5), output_type="np")
-    return out.images
+    options = dict(num_inference_steps=3, height=64, width=64, generator=seeded(5), output_type="np")
+    return pipeline("a cat in style_07", **options).images
 
 
 def adapted_pipeline() -> StableDiffusionPipeline:
@@ -45,7 +45,7 @@ def save_lora(place: str) -> None:
 
 
 def load_lora(place: str) -> Arrays:
-    """Load the LoRA in folder `place` into a fresh pipeline: its picture, the adapters' weights, and fused and scaled."""
+    """Load the LoRA in folder `place` into a fresh pipeline: its picture, the adapters' weights, fused and scaled."""
     pipeline = stable_diffusion()
     plain = _draw(pipeline)
     pipeline.load_lora_weights(place, weight_name=LORA_FILE)

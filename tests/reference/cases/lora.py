@@ -144,10 +144,9 @@ def lora_two_adapters() -> Arrays:
 @case
 def lora_get_peft_model() -> Arrays:
     """peft's own wrapper on the text encoder: merge_and_unload, rank-stabilised scaling, modules saved whole."""
-    model = get_peft_model(
-        small_text_encoder(),
-        LoraConfig(r=3, lora_alpha=6, use_rslora=True, target_modules=TEXT_TARGETS, modules_to_save=["final_layer_norm"]),
-    )
+    whole = ["final_layer_norm"]
+    config = LoraConfig(r=3, lora_alpha=6, use_rslora=True, target_modules=TEXT_TARGETS, modules_to_save=whole)
+    model = get_peft_model(small_text_encoder(), config)
     fill_adapter(model, 7)
     ids = token_ids(5)
     with torch.no_grad():

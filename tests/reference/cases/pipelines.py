@@ -1,4 +1,4 @@
-"""Whole pipelines from a seed: text to image, image to image and SDXL, with a real CLIP tokenizer on a made-up vocabulary."""
+"""Whole pipelines from a seed: text to image, image to image, SDXL; a real CLIP tokenizer on a made-up vocabulary."""
 
 from __future__ import annotations
 
@@ -116,10 +116,11 @@ def pipeline_img2img() -> Arrays:
 @case
 def pipeline_sdxl() -> Arrays:
     """SDXL with its two text encoders."""
+    large = dict(hidden_size=32, projection_dim=32, hidden_act="gelu")
     pipeline = StableDiffusionXLPipeline(
         vae=autoencoder(3),
         text_encoder=text_encoder(4),
-        text_encoder_2=text_encoder(5, CLIPTextModelWithProjection, hidden_size=32, projection_dim=32, hidden_act="gelu"),
+        text_encoder_2=text_encoder(5, CLIPTextModelWithProjection, **large),
         tokenizer=tokenizer(),
         tokenizer_2=tokenizer(),
         unet=unet(10, **SDXL),

@@ -56,7 +56,7 @@ def unet_sd21() -> Arrays:
     states = normal(4, 2, 77, 40).requires_grad_(True)
     out = model(noisy, time, encoder_hidden_states=states, return_dict=False)[0]
     loss = F.mse_loss(out, scheduler.get_velocity(latents, noise, time))
-    names = ("down_blocks.1.attentions.0.proj_in.weight", "up_blocks.1.upsamplers.0.conv.weight", "conv_norm_out.weight")
+    names = ("down_blocks.1.attentions.0.proj_in.weight", "up_blocks.1.upsamplers.0.conv.weight", "conv_out.weight")
     return {
         "init/weights": digest(model),
         "out/velocity": array(out),

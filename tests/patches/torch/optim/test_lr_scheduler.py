@@ -60,7 +60,9 @@ def test_a_schedule_that_runs_ahead_of_the_optimizer_is_warned_about():
 
 
 def test_an_explicit_epoch_uses_the_closed_form():
-    schedule = lr_scheduler.StepLR(_optimizer(), 3)
+    optimizer = _optimizer()
+    schedule = lr_scheduler.StepLR(optimizer, 3)
+    optimizer.step()
     with pytest.warns(UserWarning, match="epoch parameter"):
         schedule.step(7)
     assert schedule.get_last_lr() == [0.5 * 0.1**2]
