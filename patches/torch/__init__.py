@@ -72,7 +72,7 @@ from ._legacy_types import (
     LongTensor,
     ShortTensor,
 )
-from . import autograd, backends, cuda, fft, linalg, special, utils, amp, random
+from . import autograd, backends, cpu, cuda, fft, linalg, special, utils, amp, random
 from . import nn, optim, jit, distributed
 from .cuda import amp as _cuda_amp
 from .nn.parameter import Parameter as _Parameter

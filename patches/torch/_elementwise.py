@@ -4,7 +4,7 @@
 import numpy as np
 
 from . import _engine, _raw
-from ._dtype import Size, bfloat16, get_default_dtype, promote_types
+from ._dtype import Size, bfloat16, float32, get_default_dtype, promote_types
 from ._tensor import Tensor, mk, scalar_dtype
 
 needs, record = _engine.needs, _engine.record
@@ -73,6 +73,11 @@ def raw_scalar(s, dt):
         return np.asarray(s).astype(dt.np)
 
 
+def compute_dtype(dt):
+    """Half precision is computed in float32 and rounded once, as PyTorch does."""
+    return float32 if dt.itemsize == 2 and dt._kind == 2 else dt
+
+
 def operand(x, dt):
     """(data cast to dt, shape) of a tensor or number."""
     if isinstance(x, Tensor):
@@ -127,7 +132,8 @@ def binary(name, rawf, a, b, bw=None, dt=None, out=None):
     if dt is None:
         dt = a.dtype if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype is b.dtype else category_type(a, b)
     _touch(a, b)
-    (ra, sa), (rb, sb) = operand(a, dt), operand(b, dt)
+    work = compute_dtype(dt)
+    (ra, sa), (rb, sb) = operand(a, work), operand(b, work)
     r = finish(rawf(ra, rb), broadcast_shape(sa, sb), out or dt, device_of(a, b))
     if bw is not None and r.dtype._kind >= 2:
         ga = isinstance(a, Tensor) and a.requires_grad
@@ -170,7 +176,9 @@ def unary(name, rawf, x, bw=None, uses="x", to_float=True, out_dt=None):
     v = x._data()
     if to_float and dt._kind < 2:
         dt = get_default_dtype()
-        v = _raw.cast(v, dt)
+    work = compute_dtype(dt)
+    if x.dtype is not work:
+        v = _raw.cast(v, work)
     r = finish(rawf(v), x._shape, out_dt or dt, x._device)
     if bw is not None and x.requires_grad and _engine.state.grad:
         sx = x._snap() if "x" in uses else None

@@ -57,10 +57,10 @@ def cat(tensors, dim=0, *, out=None):
 @method("stack", attach=False)
 def stack(tensors, dim=0, *, out=None):
     d = wrap_dim(dim, tensors[0].ndim + 1)
-    for x in tensors:
+    for i, x in enumerate(tensors):
         if x._shape != tensors[0]._shape:
             raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(tensors[0]._shape)} at entry "
-                               f"0 and {list(x._shape)} at entry {list(tensors).index(x)}")
+                               f"0 and {list(x._shape)} at entry {i}")
     return cat([unsqueeze(x, d) for x in tensors], d, out=out)
 
 

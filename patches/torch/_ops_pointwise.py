@@ -12,6 +12,7 @@ from ._elementwise import (
     binary,
     broadcast_shape,
     category_type,
+    compute_dtype,
     finish,
     needs,
     operand,
@@ -420,7 +421,7 @@ def clamp(input, min=None, max=None, *, out=None):
         return _into(out, r if max is None else minimum(r, max))
 
     def raw(v):
-        dt = r.dtype
+        dt = compute_dtype(r.dtype)
         if min is not None:
             v = _raw.maximum(v, raw_scalar(min, dt))
         return v if max is None else _raw.minimum(v, raw_scalar(max, dt))
@@ -479,7 +480,7 @@ method("logaddexp")(lambda input, other: maximum(input, other) + (-(input - othe
 method("hypot")(lambda input, other: (input * input + other * other).sqrt())
 method("xlogy")(lambda input, other: where(input == 0, zeros_like_scalar(other), input * other.log()))
 method("relu", attach=True)(lambda input: unary(
-    "relu", lambda v: _raw.maximum(v, raw_scalar(0, input.dtype)), input, lambda g, x, r: where(x > 0, g, 0), "x",
+    "relu", lambda v: _raw.maximum(v, raw_scalar(0, compute_dtype(input.dtype))), input, lambda g, x, r: where(x > 0, g, 0), "x",
     False))
 
 

@@ -48,7 +48,7 @@ _random_fn("randn", "normal", 0.0, 1.0)
 
 
 @method("randint", attach=False)
-def randint(low, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, layout=strided):
+def randint(low=0, high=None, size=None, *, generator=None, dtype=None, device=None, requires_grad=False, layout=strided):
     if size is None:
         low, high, size = 0, low, high
     if high is None:

@@ -16,16 +16,24 @@ for (int64_t r = 0; r < rows; r++) {
         for (int64_t i = a; i < z; i++) part += x[i];
         total += part;
     }
-    const float mean = total / width;
-    double square = 0;
+    // the second pass also sums what rounding left of the mean
+    const float near = total / width;
+    double rest = 0, square = 0;
     for (int64_t a = 0; a < width; a += 512) {
         const int64_t z = std::min(width, a + 512);
-        float part = 0;
-        #pragma omp simd reduction(+:part)
-        for (int64_t i = a; i < z; i++) part += (x[i] - mean) * (x[i] - mean);
-        square += part;
+        float s = 0, t = 0;
+        #pragma omp simd reduction(+:s,t)
+        for (int64_t i = a; i < z; i++) {
+            const float d = x[i] - near;
+            s += d;
+            t += d * d;
+        }
+        rest += s;
+        square += t;
     }
-    const float scale = 1 / sqrt(square / width + eps);
+    rest /= width;
+    const float mean = near + rest;
+    const float scale = 1 / sqrt(std::max(square / width - rest * rest, 0.0) + eps);
     out1_p[r] = mean;
     out2_p[r] = scale;
     const int64_t first = r % groups * channels;

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import _raw
-from .._elementwise import raw_scalar
+from .._elementwise import compute_dtype, raw_scalar
 from .._ops_pointwise import where
 from .._ops_reduce import _softmax
 from .._ops_reduce import log_softmax as _log_softmax
@@ -163,7 +163,7 @@ def _clip_open(x, lo, hi):
     dt = x.dtype
 
     def raw(v):
-        return _raw.minimum(_raw.maximum(v, raw_scalar(lo, dt)), raw_scalar(hi, dt))
+        return _raw.minimum(_raw.maximum(v, raw_scalar(lo, compute_dtype(dt))), raw_scalar(hi, compute_dtype(dt)))
 
     from .._elementwise import unary
 
@@ -244,7 +244,7 @@ def _axis(dim, n):
 
 def softmax(input, dim=None, _stacklevel=3, dtype=None):
     """exp(x) normalised to sum 1 along ``dim``; computed in ``dtype`` where given."""
-    x = autocast1("fp32", input) if dtype is None else input.to(dtype)
+    x = autocast1("fp32_cuda", input) if dtype is None else input.to(dtype)
     return _softmax(x, _axis(dim, x.ndim))
 
 
@@ -255,7 +255,7 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
 
 def log_softmax(input, dim=None, _stacklevel=3, dtype=None):
     """log of softmax, without underflow."""
-    x = autocast1("fp32", input) if dtype is None else input.to(dtype)
+    x = autocast1("fp32_cuda", input) if dtype is None else input.to(dtype)
     return _log_softmax(widen(x), _axis(dim, x.ndim)).to(x.dtype)
 
 

@@ -137,7 +137,7 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
     Raises:
         RuntimeError: the input does not end in ``normalized_shape``.
     """
-    x, w, b = autocast("fp32", input, weight, bias)
+    x, w, b = autocast("fp32_cuda", input, weight, bias)
     ns = tuple(int(s) for s in normalized_shape)
     if x.ndim < len(ns) or tuple(x._shape[x.ndim - len(ns):]) != ns:
         raise RuntimeError(f"Given normalized_shape={list(ns)}, expected input with shape [*, "
@@ -156,7 +156,7 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
     Raises:
         RuntimeError: the groups do not divide the channels.
     """
-    x, w, b = autocast("fp32", input, weight, bias)
+    x, w, b = autocast("fp32_cuda", input, weight, bias)
     if x.ndim < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {x.ndim}")
     n, c = x._shape[:2]
