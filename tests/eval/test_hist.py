@@ -120,9 +120,7 @@ def test_missing_pictures_are_failures_in_corrected_only():
     assert hist.style_mean([], missing=2, protocol="corrected") == 0
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.uint8)]
-)
+@pytest.mark.parametrize("bad", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.uint8)])
 def test_other_arrays_are_refused(bad):
     with pytest.raises(ValueError, match="uint8"):
         hist.rgb_histogram(bad)

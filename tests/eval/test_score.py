@@ -22,9 +22,7 @@ def draw(path, seed):
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     # Few colours, so that histograms of different pictures differ strongly.
-    Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((32, 24), Image.Resampling.NEAREST).save(
-        path
-    )
+    Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((32, 24), Image.Resampling.NEAREST).save(path)
 
 
 @pytest.fixture

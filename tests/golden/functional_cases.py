@@ -84,7 +84,8 @@ X4, W4 = (2, 4, 9, 8), (6, 4, 3, 3)
 case("conv2d", lambda torch, F, x, w, b: F.conv2d(x, w, b), X4, W4, (6,), double=True)
 case("conv2d padding 1", lambda torch, F, x, w, b: F.conv2d(x, w, b, padding=1), X4, W4, (6,))
 case("conv2d stride 2 with a rest", lambda torch, F, x, w: F.conv2d(x, w, stride=2, padding=1), X4, W4, double=True)
-case("conv2d uneven stride", lambda torch, F, x, w: F.conv2d(x, w, stride=(3, 2), padding=(0, 2), dilation=(1, 2)), X4, W4)
+case("conv2d uneven stride", lambda torch, F, x, w: F.conv2d(x, w, stride=(3, 2), padding=(0, 2), dilation=(1, 2)),
+     X4, W4)
 case("conv2d dilation 2", lambda torch, F, x, w: F.conv2d(x, w, padding=2, dilation=2), X4, W4)
 case("conv2d groups 2", lambda torch, F, x, w, b: F.conv2d(x, w, b, padding=1, groups=2), X4, (6, 2, 3, 3), (6,))
 case("conv2d depthwise", lambda torch, F, x, w, b: F.conv2d(x, w, b, padding=1, groups=4), X4, (4, 1, 3, 3), (4,),
@@ -98,18 +99,22 @@ case("conv2d valid, wide kernel", lambda torch, F, x, w: F.conv2d(x, w, padding=
 case("conv2d unbatched", lambda torch, F, x, w, b: F.conv2d(x, w, b, padding=1), X4[1:], W4, (6,))
 case("conv2d of odd channels", lambda torch, F, x, w: F.conv2d(x, w, padding=1), (1, 3, 7, 11), (5, 3, 3, 3))
 case("conv2d patches", lambda torch, F, x, w, b: F.conv2d(x, w, b, stride=4), (2, 3, 16, 16), (10, 3, 4, 4), (10,))
-case("conv1d", lambda torch, F, x, w, b: F.conv1d(x, w, b, stride=2, padding=1), (2, 4, 19), (6, 4, 3), (6,), double=True)
+case("conv1d", lambda torch, F, x, w, b: F.conv1d(x, w, b, stride=2, padding=1), (2, 4, 19), (6, 4, 3), (6,),
+     double=True)
 case("conv1d groups", lambda torch, F, x, w: F.conv1d(x, w, dilation=2, groups=2), (2, 4, 19), (6, 2, 3))
 case("conv1d same", lambda torch, F, x, w: F.conv1d(x, w, padding="same"), (2, 4, 19), (6, 4, 4))
-case("conv3d", lambda torch, F, x, w, b: F.conv3d(x, w, b, padding=1), (2, 3, 5, 6, 4), (4, 3, 3, 3, 3), (4,), double=True)
+case("conv3d", lambda torch, F, x, w, b: F.conv3d(x, w, b, padding=1), (2, 3, 5, 6, 4), (4, 3, 3, 3, 3), (4,),
+     double=True)
 case("conv3d stride, dilation, groups", lambda torch, F, x, w: F.conv3d(x, w, stride=(2, 1, 2), padding=(2, 0, 1),
                                                                      dilation=(2, 1, 1), groups=2),
      (2, 4, 5, 6, 4), (4, 2, 3, 2, 3))
 case("conv_transpose2d", lambda torch, F, x, w, b: F.conv_transpose2d(x, w, b), X4, (4, 6, 3, 3), (6,), double=True)
-case("conv_transpose2d stride 2", lambda torch, F, x, w: F.conv_transpose2d(x, w, stride=2, padding=1), X4, (4, 6, 4, 4))
+case("conv_transpose2d stride 2", lambda torch, F, x, w: F.conv_transpose2d(x, w, stride=2, padding=1), X4, (4, 6, 4,
+     4))
 case("conv_transpose2d output_padding", lambda torch, F, x, w, b: F.conv_transpose2d(
     x, w, b, stride=(2, 3), padding=1, output_padding=(1, 2)), X4, (4, 6, 3, 3), (6,))
-case("conv_transpose2d groups, dilation", lambda torch, F, x, w: F.conv_transpose2d(x, w, stride=2, groups=2, dilation=2),
+case("conv_transpose2d groups, dilation", lambda torch, F, x, w: F.conv_transpose2d(x, w, stride=2, groups=2,
+     dilation=2),
      X4, (4, 3, 3, 3))
 case("conv_transpose1d", lambda torch, F, x, w, b: F.conv_transpose1d(x, w, b, stride=3, padding=1, output_padding=1),
      (2, 4, 11), (4, 5, 4), (5,))
@@ -121,7 +126,8 @@ case("conv_tbc", lambda torch, F, x, w, b: F.conv_tbc(x, w, b, 1), (9, 2, 4), (3
 
 # --- normalisation -----------------------------------------------------------------------------------------------------
 case("layer_norm", lambda torch, F, x, w, b: F.layer_norm(x, (24,), w, b), (2, 5, 24), (24,), (24,), double=True)
-case("layer_norm two axes", lambda torch, F, x, w, b: F.layer_norm(x, (5, 24), w, b, 1e-3), (3, 5, 24), (5, 24), (5, 24))
+case("layer_norm two axes", lambda torch, F, x, w, b: F.layer_norm(x, (5, 24), w, b, 1e-3), (3, 5, 24), (5, 24), (5,
+     24))
 case("layer_norm plain", lambda torch, F, x: F.layer_norm(x, (24,), eps=1e-6), (2, 5, 24))
 case("layer_norm no bias", lambda torch, F, x, w: F.layer_norm(x, (24,), w), (2, 5, 24), (24,))
 case("layer_norm far from zero", lambda torch, F, x: F.layer_norm(x + 10, (24,)), (2, 5, 24))
@@ -166,12 +172,14 @@ case("softmax", lambda torch, F, x: (F.softmax(x, -1), F.softmax(x, 1), F.softmi
 case("softmax large", lambda torch, F, x: F.softmax(x * 20, -1), (6, 17))
 case("softmax float64", lambda torch, F, x: F.softmax(x, -1, dtype=torch.float64).float(), (6, 17))
 case("log_softmax", lambda torch, F, x: (F.log_softmax(x * 30, -1), F.log_softmax(x, 1)), (3, 4, 7), double=True)
-case("in place", lambda torch, F, x: (F.relu(x * 1, inplace=True), F.silu(x * 1, inplace=True), F.leaky_relu_(x * 1)), E)
+case("in place", lambda torch, F, x: (F.relu(x * 1, inplace=True), F.silu(x * 1, inplace=True),
+     F.leaky_relu_(x * 1)), E)
 
 # --- attention ---------------------------------------------------------------------------------------------------------
 Q, K = (2, 3, 5, 8), (2, 3, 7, 8)
 case("attention", lambda torch, F, q, k, v: F.scaled_dot_product_attention(q, k, v), Q, K, K)
-case("attention scale", lambda torch, F, q, k, v: F.scaled_dot_product_attention(q, k, v, scale=0.7), Q, K, (2, 3, 7, 6))
+case("attention scale", lambda torch, F, q, k, v: F.scaled_dot_product_attention(q, k, v, scale=0.7), Q, K, (2, 3, 7,
+     6))
 case("attention causal", lambda torch, F, q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), Q, K, K)
 case("attention bool mask", lambda torch, F, q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), Q, K, K,
      np.random.default_rng(1).random((2, 1, 5, 7)) > 0.3)
@@ -191,7 +199,8 @@ case("multi head per head, masks", lambda torch, F, *a: _mha(
 
 # --- padding, patches, shuffles ----------------------------------------------------------------------------------------
 P = (2, 3, 5, 6)
-case("pad constant", lambda torch, F, x: (F.pad(x, (0, 1, 0, 1)), F.pad(x, (2, 1), value=3.5), F.pad(x, (1, 0, 2, 1, 1, 1))), P)
+case("pad constant", lambda torch, F, x: (F.pad(x, (0, 1, 0, 1)), F.pad(x, (2, 1), value=3.5), F.pad(x, (1, 0, 2, 1,
+     1, 1))), P)
 case("pad negative", lambda torch, F, x: F.pad(x, (-1, 2, 1, -2)), P)
 for _n in ("reflect", "replicate", "circular"):
     case(f"pad {_n}", lambda torch, F, x, n=_n: (F.pad(x, (2, 1, 0, 3), n), F.pad(x[0], (1, 2), n)), P)
@@ -206,7 +215,8 @@ case("channel_shuffle", lambda torch, F, x: F.channel_shuffle(x, 3), (2, 12, 3, 
 R = (2, 3, 5, 7)
 case("nearest x2", lambda torch, F, x: F.interpolate(x, scale_factor=2.0), R)
 case("nearest (3, 2)", lambda torch, F, x: F.interpolate(x, scale_factor=(3, 2), mode="nearest"), R)
-case("nearest size", lambda torch, F, x: (F.interpolate(x, size=(9, 4)), F.interpolate(x, (2, 11), mode="nearest-exact")), R)
+case("nearest size", lambda torch, F, x: (F.interpolate(x, size=(9, 4)), F.interpolate(x, (2, 11),
+     mode="nearest-exact")), R)
 case("nearest factor", lambda torch, F, x: (F.interpolate(x, scale_factor=1.7), F.interpolate(x, scale_factor=0.6),
                                             F.interpolate(x, scale_factor=1.7, recompute_scale_factor=True)), R)
 case("nearest 1d, 3d", lambda torch, F, x: (F.interpolate(x[0], 13), F.interpolate(x[None], (4, 5, 3))), R)
@@ -258,7 +268,8 @@ for _n in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"):
     for _r in ("mean", "sum", "none"):
         case(f"{_n} {_r}", lambda torch, F, a, b, n=_n, r=_r: getattr(F, n)(a, b, reduction=r), L, L)
 case("soft_margin_loss", lambda torch, F, a: F.soft_margin_loss(a, torch.ones(4, 18)), L)
-case("smooth_l1_loss beta", lambda torch, F, a, b: (F.smooth_l1_loss(a, b, beta=0.3), F.smooth_l1_loss(a, b, beta=0.0)), L, L)
+case("smooth_l1_loss beta", lambda torch, F, a, b: (F.smooth_l1_loss(a, b, beta=0.3), F.smooth_l1_loss(a, b,
+     beta=0.0)), L, L)
 case("huber_loss delta", lambda torch, F, a, b: F.huber_loss(a, b, delta=0.4), L, L)
 _T = ints(3, 17, 0, 5)
 case("nll_loss", lambda torch, F, x, t, w: (F.nll_loss(x, t), F.nll_loss(x, t, w), F.nll_loss(
@@ -274,7 +285,8 @@ case("cross_entropy images", lambda torch, F, x, t: F.cross_entropy(x, t, ignore
 case("cross_entropy one", lambda torch, F, x: F.cross_entropy(x, torch.tensor(2)), (6,))
 case("bce", lambda torch, F, x, t, w: (F.binary_cross_entropy(x.sigmoid(), t), F.binary_cross_entropy(
     x.sigmoid(), t, w, reduction="none")), L, drawn(L), drawn(18))
-case("bce logits", lambda torch, F, x, t, w: (F.binary_cross_entropy_with_logits(x * 9, t), F.binary_cross_entropy_with_logits(
+case("bce logits", lambda torch, F, x, t, w: (F.binary_cross_entropy_with_logits(x * 9, t),
+     F.binary_cross_entropy_with_logits(
     x, t, pos_weight=w), F.binary_cross_entropy_with_logits(x, t, w, reduction="sum")), L, drawn(L), drawn(18))
 case("kl_div", lambda torch, F, x, p: (F.kl_div(F.log_softmax(x, -1), p, reduction="batchmean"), F.kl_div(
     x, p, reduction="sum"), F.kl_div(x, p.log(), log_target=True, reduction="none")), L, drawn(L, 0.1))
@@ -289,10 +301,12 @@ case("triplet_margin_loss", lambda torch, F, a, b, c: (F.triplet_margin_loss(a, 
     a, b, c, 2.0, 1, swap=True, reduction="none"), F.triplet_margin_with_distance_loss(a, b, c, margin=3.0)), L, L, L)
 case("multi_margin_loss", lambda torch, F, x, t, w: (F.multi_margin_loss(x, t), F.multi_margin_loss(
     x, t, 2, 0.5, w, reduction="none")), L, _T, drawn(18))
-case("multilabel losses", lambda torch, F, x, t, y: (F.multilabel_margin_loss(x, t), F.multilabel_soft_margin_loss(x, y)),
+case("multilabel losses", lambda torch, F, x, t, y: (F.multilabel_margin_loss(x, t), F.multilabel_soft_margin_loss(x,
+     y)),
      (2, 6), ints(1, 3, -1, 0, 0, 0, 5, 4, 0, -1, 2, 2, shape=(2, 6)), drawn((2, 6)).round())
 
 # --- distances ---------------------------------------------------------------------------------------------------------
 case("cosine_similarity", lambda torch, F, a, b: (F.cosine_similarity(a, b), F.cosine_similarity(a, b, 0)), L, L)
-case("pairwise_distance", lambda torch, F, a, b: (F.pairwise_distance(a, b), F.pairwise_distance(a, b, 1, keepdim=True)), L, L)
+case("pairwise_distance", lambda torch, F, a, b: (F.pairwise_distance(a, b), F.pairwise_distance(a, b, 1,
+     keepdim=True)), L, L)
 case("pdist", lambda torch, F, a: F.pdist(a), (5, 20))

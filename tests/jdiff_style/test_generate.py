@@ -93,9 +93,7 @@ def test_lora_scale(tiny_base, lora_file):
     layer = plain.unet.get_submodule(name)
     down, up = (matrix["default"].weight.detach().numpy() for matrix in (layer.lora_A, layer.lora_B))
     assert merge_lora(plain.unet, 0.5) > 10
-    np.testing.assert_allclose(
-        plain.unet.get_submodule(name).weight.detach().numpy(), weight + 0.5 * up @ down, atol=1e-5
-    )
+    np.testing.assert_allclose(plain.unet.get_submodule(name).weight.detach().numpy(), weight + 0.5 * up @ down, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
@@ -132,9 +130,7 @@ def test_long_prompts_are_noticed(with_lora):
 
 def test_noise_seeds_differ_and_stay():
     assert noise_seed(0, "00", "Ring") == 1249239807
-    seeds = {
-        noise_seed(seed, style, word) for seed in (0, 1) for style in ("00", "01") for word in ("Ring", "Cat", "0")
-    }
+    seeds = {noise_seed(seed, style, word) for seed in (0, 1) for style in ("00", "01") for word in ("Ring", "Cat", "0")}
     assert len(seeds) == 12 and all(0 <= seed < 2**32 for seed in seeds)
 
 

@@ -226,6 +226,12 @@ def test_an_output_folder_that_cannot_be_written(run, tmp_path):
     assert code == 1 and error.splitlines()[-1].startswith("error: --out: cannot write")
 
 
+def test_a_folder_in_the_place_of_a_picture(run, tmp_path):
+    (tmp_path / "out" / "00" / "Ring.png").mkdir(parents=True)
+    code, _, error = run()
+    assert code == 1 and error.splitlines()[-1].startswith(f"error: --out: cannot write {tmp_path / 'out'}")
+
+
 def test_a_run_folder_gives_base_pack_size_and_template(tiny_base, pack_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()

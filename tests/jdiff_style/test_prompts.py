@@ -112,9 +112,9 @@ def test_every_distinct_word_of_every_style_in_order():
 
 @given(st.text(st.characters(categories=["Lu", "Ll", "Nd"]), min_size=1), st.integers(1, 4), st.integers(0, 4))
 def test_trigger_comes_first_and_the_word_as_often_as_asked(word, repeat, hypernyms):
-    parts = prompt(
-        word, repeat=repeat, hypernyms=hypernyms, expansions={word: {"hypernyms": ["?", "!"]}}
-    ).positive.split(", ")
+    parts = prompt(word, repeat=repeat, hypernyms=hypernyms, expansions={word: {"hypernyms": ["?", "!"]}}).positive.split(
+        ", "
+    )
     assert parts[:3] == ["style_00", "purple", "lineart"]
     assert parts[3 : 3 + repeat] == [word] * repeat
     assert parts[3 + repeat :] == ["?", "!"][:hypernyms]

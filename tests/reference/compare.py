@@ -9,6 +9,7 @@ out      1e-5 of the largest value: the forward tolerance in float32
 loss     1e-4 of each value
 grad     1e-4 of the largest value
 latents  1e-4 of the largest value: several steps of a model
+brownian 1e-3 of the largest value: rounding of a time t by d changes Brownian motion at t by about the root of d
 weights  1e-3 of the norm, after training: AdamW divides small gradients by their own size
 half     3e-2 of the largest value: bfloat16 keeps 8 bits, and float32 itself is 1.5e-2 away
 picture  2/255 at most, for values in [0, 1]
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 
-RELATIVE = {"init": 2e-6, "out": 1e-5, "grad": 1e-4, "latents": 1e-4, "half": 3e-2}
+RELATIVE = {"init": 2e-6, "out": 1e-5, "grad": 1e-4, "latents": 1e-4, "brownian": 1e-3, "half": 3e-2}
 KINDS = {*RELATIVE, "exact", "zero", "same", "loss", "weights", "picture"}
 #: Values of one array kept in a golden file, evenly spaced; tables of weights are kept whole.
 KEEP = 500

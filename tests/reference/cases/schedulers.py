@@ -71,6 +71,7 @@ def _trajectory(name: str, settings: dict) -> Arrays:
     sample = torch.randn(1, 4, 8, 8, generator=generator) * scheduler.init_noise_sigma
     extra = {"generator": generator}
     takes = scheduler.step.__code__.co_varnames[: scheduler.step.__code__.co_argcount]
+    kind = "brownian" if name == "DPMSolverSDEScheduler" else "out"
     path = []
     for time in scheduler.timesteps:
         scaled = scheduler.scale_model_input(sample, time)
@@ -79,8 +80,8 @@ def _trajectory(name: str, settings: dict) -> Arrays:
         path.append(array(sample))
     out = {
         "out/timesteps": array(scheduler.timesteps).astype(np.float64),
-        "out/path": np.stack(path),
-        "out/last": path[-1],
+        f"{kind}/path": np.stack(path),
+        f"{kind}/last": path[-1],
     }
     if hasattr(scheduler, "sigmas"):
         out["out/sigmas"] = array(torch.as_tensor(scheduler.sigmas)).astype(np.float64)

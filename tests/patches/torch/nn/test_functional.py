@@ -231,8 +231,8 @@ def test_signatures_are_those_of_torch_2_2():
 
 def test_unknown_names_say_so():
     assert not hasattr(F, "rms_norm")
-    with pytest.raises(NotImplementedError, match="torch.nn.functional.rms_norm"):
-        F.rms_norm
+    with pytest.raises(NotImplementedError, match=r"torch\.nn\.functional\.rms_norm"):
+        _ = F.rms_norm
 
 
 X = torch.zeros(1, 4, 8, 8)
@@ -255,7 +255,7 @@ X = torch.zeros(1, 4, 8, 8)
     (lambda: F.interpolate(X, 4, mode="trilinear"), NotImplementedError, "trilinear"),
     (lambda: F.interpolate(X, 4, align_corners=True), ValueError, "align_corners"),
     (lambda: F.pad(X, (1,)), RuntimeError, "divisible by 2"),
-    (lambda: F.pad(X, (8, 0), "reflect"), (RuntimeError, NotImplementedError), ""),
+    (lambda: F.pad(X[0], (8, 0), "reflect"), RuntimeError, r"padding \(8, 0\)"),
     (lambda: F.pixel_shuffle(X, 3), RuntimeError, "not divisible by 9"),
     (lambda: F.max_pool2d(X, 2, padding=2), RuntimeError, "at most half"),
     (lambda: F.avg_pool2d(X, 9), RuntimeError, "too small"),
