@@ -44,9 +44,7 @@ def read_bgr(path: Path) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"{path}: too large to be a generated picture ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = (
-            "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
-        )
+        reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
         raise UnreadableImage(f"{path}: {reason}") from error
     return np.ascontiguousarray(rgb[..., ::-1])
 

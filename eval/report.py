@@ -73,9 +73,7 @@ def match_files(folder: Path, pack: Pack) -> Matching:
         )
     matching = Matching(folder, [_match_style(folder / style.id, style) for style in pack.styles if style.prompts])
     matching.other_folders = sorted(
-        child
-        for child in folder.iterdir()
-        if child.is_dir() and not child.name.startswith(".") and child.name not in names
+        child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".") and child.name not in names
     )
     return matching
 

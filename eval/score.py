@@ -36,9 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     main.add_argument(
         "--generated", type=Path, metavar="FOLDER", help="folder holding <style>/<prompt>.png (or .jpg, .webp)"
     )
-    main.add_argument(
-        "--pack", type=Path, metavar="FOLDER", help="style pack with the reference pictures and prompt words"
-    )
+    main.add_argument("--pack", type=Path, metavar="FOLDER", help="style pack with the reference pictures and prompt words")
     main.add_argument(
         "--total",
         nargs="+",
@@ -108,9 +106,7 @@ def _total(arguments: argparse.Namespace) -> int:
 def _score(arguments: argparse.Namespace) -> int:
     for name in ("generated", "pack"):
         if getattr(arguments, name) is None:
-            raise UserError(
-                f"--{name} is missing; give --generated FOLDER and --pack FOLDER, or --total with six parts"
-            )
+            raise UserError(f"--{name} is missing; give --generated FOLDER and --pack FOLDER, or --total with six parts")
     metrics = choose_metrics(arguments.metrics)
     pack = load_pack(arguments.pack, strict=arguments.strict)
     matching = match_files(arguments.generated, pack)

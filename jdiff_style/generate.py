@@ -109,9 +109,7 @@ def check_base(folder: Path) -> str | None:
             missing or lacks a file.
     """
     if not folder.is_dir():
-        raise UserError(
-            f"--base: {folder} is not a folder; give a local folder in diffusers layout, nothing is downloaded"
-        )
+        raise UserError(f"--base: {folder} is not a folder; give a local folder in diffusers layout, nothing is downloaded")
     index_file = folder / "model_index.json"
     try:
         index = json.loads(index_file.read_text(encoding="utf-8"))
@@ -119,9 +117,7 @@ def check_base(folder: Path) -> str | None:
     except FileNotFoundError:
         raise UserError(f"--base: {folder} has no model_index.json; give a folder in diffusers layout") from None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"--base: {index_file} cannot be read ({error!r}); restore it from the model's source"
-        ) from None
+        raise UserError(f"--base: {index_file} cannot be read ({error!r}); restore it from the model's source") from None
     if pipeline_class != "StableDiffusionPipeline":
         raise UserError(f"--base: {folder} is a {pipeline_class}; this command needs a StableDiffusionPipeline")
     variants = set()
@@ -204,9 +200,7 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
     # A damaged folder fails in many ways, each with its own type of error; whichever it is, the folder is at fault.
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         logging.getLogger(__name__).debug("loading %s failed", base, exc_info=True)
-        raise UserError(
-            f"--base: {base} cannot be loaded ({_first_line(error)}); restore it from its source"
-        ) from error
+        raise UserError(f"--base: {base} cannot be loaded ({_first_line(error)}); restore it from its source") from error
     if options.scheduler != "saved":
         class_name, changes = SCHEDULERS[options.scheduler]
         pipeline.scheduler = getattr(diffusers, class_name).from_config(pipeline.scheduler.config, **changes)
@@ -281,8 +275,7 @@ def draw(
     if not prompts:
         return []
     generators = [
-        torch.Generator(device="cpu").manual_seed(noise_seed(options.seed, prompt.style, prompt.word))
-        for prompt in prompts
+        torch.Generator(device="cpu").manual_seed(noise_seed(options.seed, prompt.style, prompt.word)) for prompt in prompts
     ]
 
     def report(_pipeline: Any, step: int, _timestep: Any, tensors: dict) -> dict:
@@ -303,9 +296,7 @@ def draw(
             callback_on_step_end=report,
         ).images
     if not np.isfinite(pixels).all():
-        raise UserError(
-            "the model's output is not a number (NaN); try --dtype float32, or check the LoRA and its scale"
-        )
+        raise UserError("the model's output is not a number (NaN); try --dtype float32, or check the LoRA and its scale")
     levels = (pixels * 255).round().astype(np.uint8)
     return [Image.fromarray(picture) for picture in levels]
 

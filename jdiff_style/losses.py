@@ -73,7 +73,7 @@ class VPredictionLoss:
 
 def make_loss(prediction_type: str, alphas_cumprod: torch.Tensor, min_snr_gamma: float = 0.0) -> Loss:
     """The loss for a noise scheduler's `prediction_type`; UserError for one that this training does not know."""
-    kinds = {"epsilon": EpsilonLoss, "v_prediction": VPredictionLoss}
+    kinds: dict[str, Callable[[torch.Tensor, float], Loss]] = {"epsilon": EpsilonLoss, "v_prediction": VPredictionLoss}
     if prediction_type not in kinds:
         raise UserError(f"base: its noise scheduler predicts {prediction_type!r}; training knows {' and '.join(kinds)}")
     return kinds[prediction_type](alphas_cumprod, min_snr_gamma)

@@ -51,15 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
     main.add_argument(
         "--run", type=Path, metavar="FOLDER", help="run folder from training: gives base, LoRA, size and template"
     )
-    main.add_argument(
-        "--base", type=Path, metavar="FOLDER", help="base model in diffusers layout, if not that of --run"
-    )
+    main.add_argument("--base", type=Path, metavar="FOLDER", help="base model in diffusers layout, if not that of --run")
     main.add_argument(
         "--lora", type=Path, metavar="FILE", help="LoRA in diffusers format, or its folder, if not that of --run"
     )
-    main.add_argument(
-        "--pack", type=Path, metavar="FOLDER", help="style pack with the prompt words, if not that of --run"
-    )
+    main.add_argument("--pack", type=Path, metavar="FOLDER", help="style pack with the prompt words, if not that of --run")
     main.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="where the pictures go")
     main.add_argument("--styles", metavar="NAMES", help="only these styles, a comma list such as 00,07")
     main.add_argument("--limit", type=int, metavar="WORDS", help="only the first so many prompt words of each style")
@@ -183,9 +179,7 @@ def _prepare(plan: Plan) -> None:
         write_record(plan.out, plan.record)
     except OSError as error:
         where = error.filename or plan.out
-        raise UserError(
-            f"--out: cannot write {where} ({error.strerror}); choose another folder or free space"
-        ) from error
+        raise UserError(f"--out: cannot write {where} ({error.strerror}); choose another folder or free space") from error
 
 
 def worker_threads(arguments: argparse.Namespace) -> int | None:
@@ -232,9 +226,7 @@ def _write_grid(plan: Plan) -> None:
     try:
         save_picture(contact_sheet(list(rows.items())), plan.out / GRID_FILE)
     except OSError as error:
-        raise UserError(
-            f"--grid: cannot write {plan.out / GRID_FILE} ({error.strerror}); the pictures are there"
-        ) from error
+        raise UserError(f"--grid: cannot write {plan.out / GRID_FILE} ({error.strerror}); the pictures are there") from error
 
 
 @contextlib.contextmanager

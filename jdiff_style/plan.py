@@ -75,9 +75,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         negative=arguments.negative,
     )
     if (prompting.negative or prompting.different) and sampling.guidance <= 1:
-        raise UserError(
-            f"--guidance: {sampling.guidance} is 1 or less, so a negative prompt would do nothing; raise it"
-        )
+        raise UserError(f"--guidance: {sampling.guidance} is 1 or less, so a negative prompt would do nothing; raise it")
     check_base(arguments.base)
     lora = _lora_file(arguments.lora) if arguments.lora is not None else None
     if lora is None:
@@ -186,8 +184,7 @@ def _lora_file(path: Path) -> Path:
 def describe(plan: Plan) -> str:
     """The plan for people, as ``--dry-run`` prints it."""
     lines = [
-        f"{name}: {value}"
-        for name, value in {**plan.record["paths"], **dataclasses.asdict(plan.setup.sampling)}.items()
+        f"{name}: {value}" for name, value in {**plan.record["paths"], **dataclasses.asdict(plan.setup.sampling)}.items()
     ]
     first = {job.prompt.style: job for job in reversed(plan.jobs)}
     lines += [

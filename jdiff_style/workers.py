@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, choose_device, cut_prompts, draw, load_pipeline
 from jdiff_style.pictures import remove_leftovers, save_picture
 from jdiff_style.prompts import Prompt
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _STEP_INTERVAL = 0.2  # seconds between two reports of one worker
 _GRACE = 5.0  # seconds a worker gets to end after SIGTERM
@@ -276,11 +279,18 @@ def _work(pipe: Connection, setup: WorkerSetup, index: int) -> None:
             return
         prompts = [job.prompt for job in batch]
         cut = cut_prompts(pipeline, prompts)
-        for position, (job, picture) in enumerate(
-            zip(batch, draw(pipeline, prompts, setup.sampling, on_step), strict=True)
-        ):
-            save_picture(picture, job.path)
+        for position, (job, picture) in enumerate(zip(batch, draw(pipeline, prompts, setup.sampling, on_step), strict=True)):
+            _save(picture, job.path)
             pipe.send(("saved", position))
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    try:
+        save_picture(picture, path)
+    except OSError as error:
+        raise UserError(
+            f"--out: cannot write {path} ({error.strerror or error}); free space or choose another folder, and run it again"
+        ) from error
 
 
 def _explain(error: Exception) -> str:
@@ -289,9 +299,6 @@ def _explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "not enough memory to draw; use a smaller --batch, fewer --workers or a smaller picture"
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f" {error.filename}" if error.filename else ""
-        return f"--out: cannot write{where} ({error.strerror}); free space or choose another folder, and run it again"
     traceback.print_exception(error)
     return f"drawing failed: {type(error).__name__}: {error}"
 

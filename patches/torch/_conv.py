@@ -97,6 +97,8 @@ def _run(kind, a, b, extra, geo, dt):
     if (dt.name == "float64" and not cuda) or 0 in a.shape or 0 in b.shape:
         return _raw.to_var(host(a.numpy(), b.numpy(), *args))
     if cuda:
+        if not _raw.jt.cudnn:
+            raise RuntimeError("convolution on CUDA needs cuDNN and Jittor found none: install it or run on the CPU")
         op = getattr(_raw.jt.cudnn.ops, f"cudnn_conv{kind}")
     else:
         op = getattr(_raw.jt.mkl_ops, f"mkl_conv{kind}")

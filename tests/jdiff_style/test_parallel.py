@@ -264,7 +264,7 @@ def test_a_damaged_lora_is_one_sentence(run, tmp_path):
 def test_a_killed_worker_is_reported_and_the_rest_goes_on(command, pack_folder, tmp_path):
     add_words(pack_folder, 6)
     out = tmp_path / "out"
-    words = command("--steps", "150", "--batch", "2", "--workers", "2", "--styles", "00")
+    words = command("--steps", "60", "--batch", "2", "--workers", "2", "--styles", "00")
     process = start(words)
     wait_for(lambda: pictures(out), process)
     killed = workers_of(process)[0]
@@ -288,7 +288,7 @@ def test_a_killed_worker_is_reported_and_the_rest_goes_on(command, pack_folder, 
 def test_a_stopped_run_leaves_nothing_half_written(command, pack_folder, tmp_path, how):
     add_words(pack_folder, 40)
     out = tmp_path / "out"
-    process = start(command("--steps", "60", "--batch", "2", "--styles", "00"))
+    process = start(command("--steps", "20", "--batch", "2", "--styles", "00"))
     wait_for(lambda: pictures(out), process)
     workers = workers_of(process)
     if how == "interrupt":

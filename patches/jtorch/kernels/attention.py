@@ -8,7 +8,7 @@ from .bmm import _onednn_flags
 _FOLDER = Path(__file__).parent
 _FORWARD = (_FOLDER / "attention.cc").read_text()
 _BACKWARD = (_FOLDER / "attention_backward.cc").read_text()
-_INCLUDES = "#include <dnnl.h>\n#include <omp.h>\n#include <vector>\n#include <cmath>\n#include <limits>\n#include <algorithm>\n"
+_INCLUDES = "".join(f"#include <{name}>\n" for name in ("dnnl.h", "omp.h", "vector", "cmath", "limits", "algorithm"))
 
 
 def _header(mask, number):

@@ -10,9 +10,9 @@ _FORWARD, _INPUT, _WEIGHTS = ((_FOLDER / f"{name}.cc").read_text() for name in (
 
 def _header(weight, bias=None):
     """``weight`` and ``bias`` are numbers of inputs or None."""
-    w = "1.f" if weight is None else f"in{weight}_p[i_]"
-    b = "0.f" if bias is None else f"in{bias}_p[i_]"
-    return f"#include <algorithm>\n#include <cmath>\n#define WEIGHT(i_) {w}\n#define BIAS(i_) {b}\n".replace("[i_]", "[(i_)]")
+    w = "1.f" if weight is None else f"in{weight}_p[(i)]"
+    b = "0.f" if bias is None else f"in{bias}_p[(i)]"
+    return f"#include <algorithm>\n#include <cmath>\n#define WEIGHT(i) {w}\n#define BIAS(i) {b}\n"
 
 
 def norm(x, weight, bias, inner, groups, eps):
@@ -27,8 +27,9 @@ def norm(x, weight, bias, inner, groups, eps):
             at[name] = len(inputs)
             inputs.append(t)
     rows = x.shape[0]
-    return jt.code([x.shape, (rows,), (rows,)], ["float32"] * 3, inputs, cpu_header=_header(at.get("weight"), at.get("bias")),
-                   cpu_src=_FORWARD, data={"inner": float(inner), "groups": float(groups), "eps": eps})
+    return jt.code([x.shape, (rows,), (rows,)], ["float32"] * 3, inputs,
+                   cpu_header=_header(at.get("weight"), at.get("bias")), cpu_src=_FORWARD,
+                   data={"inner": float(inner), "groups": float(groups), "eps": eps})
 
 
 def norm_backward(x, grad, mean, rstd, weight, inner, groups):

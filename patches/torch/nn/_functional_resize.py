@@ -81,7 +81,7 @@ def _sizes(x, n, size, scale_factor):
     if len(f) != n:
         raise ValueError(f"Input and scale_factor must have the same number of spatial dimensions, but got input with "
                          f"spatial dimensions of {list(x._shape[2:])} and scale_factor of shape {scale_factor}.")
-    return tuple(int(math.floor(a * s)) for a, s in zip(x._shape[2:], f)), f
+    return tuple(math.floor(a * s) for a, s in zip(x._shape[2:], f)), f
 
 
 # --- nearest -----------------------------------------------------------------------------------------------------------

@@ -95,14 +95,16 @@ def test_gradients_keep_their_dtype_in_bfloat16():
     assert x.grad.dtype is w.grad.dtype is torch.bfloat16
 
 
-def test_autocast_runs_matrix_work_low_and_norms_wide():
+def test_autocast_runs_matrix_work_low_and_losses_wide():
+    """The lists of the CPU: norms and softmax stay in the type they get (on CUDA they would be float32)."""
     x, w = torch.randn(4, 16), torch.randn(16, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = F.linear(x, w)
         assert y.dtype is torch.bfloat16
-        assert F.layer_norm(y, (16,)).dtype is torch.float32
-        assert F.softmax(y, -1).dtype is torch.float32
-        assert F.mse_loss(y, x).dtype is torch.float32
+        assert F.layer_norm(y, (16,)).dtype is F.group_norm(y, 2).dtype is F.softmax(y, -1).dtype is torch.bfloat16
+        assert F.layer_norm(x, (16,)).dtype is torch.float32
+        assert F.mse_loss(y, y).dtype is F.mse_loss(y, x).dtype is torch.float32
+        assert F.cross_entropy(y, torch.tensor([1, 2, 3, 4])).dtype is torch.float32
         q = torch.randn(1, 4, 16)
         assert F.scaled_dot_product_attention(q, q, q).dtype is torch.bfloat16
         assert F.conv2d(torch.randn(1, 4, 5, 5), torch.randn(4, 4, 3, 3)).dtype is torch.bfloat16
