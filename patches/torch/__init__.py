@@ -106,8 +106,8 @@ from ._extra import (
 )
 from .nn import functional as _F
 
-_FUNCTIONAL = """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d layer_norm group_norm batch_norm dropout
-    embedding relu relu_ celu selu prelu rrelu threshold hardshrink bilinear cosine_similarity pairwise_distance
+_FUNCTIONAL = """conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d layer_norm group_norm batch_norm
+    dropout embedding relu relu_ celu selu prelu rrelu threshold hardshrink bilinear cosine_similarity pairwise_distance
     pixel_shuffle pixel_unshuffle max_pool1d max_pool2d max_pool3d avg_pool1d adaptive_avg_pool1d native_layer_norm
     instance_norm"""
 for _n in _FUNCTIONAL.split():

@@ -479,9 +479,12 @@ def masked_fill(input, mask, value):
 method("logaddexp")(lambda input, other: maximum(input, other) + (-(input - other).abs()).exp().log1p())
 method("hypot")(lambda input, other: (input * input + other * other).sqrt())
 method("xlogy")(lambda input, other: where(input == 0, zeros_like_scalar(other), input * other.log()))
-method("relu", attach=True)(lambda input: unary(
-    "relu", lambda v: _raw.maximum(v, raw_scalar(0, compute_dtype(input.dtype))), input, lambda g, x, r: where(x > 0, g, 0), "x",
-    False))
+
+
+@method("relu")
+def relu(input):
+    zero = raw_scalar(0, compute_dtype(input.dtype))
+    return unary("relu", lambda v: _raw.maximum(v, zero), input, lambda g, x, r: where(x > 0, g, 0), "x", False)
 
 
 # --- type conversion -----------------------------------------------------------------------------------------------

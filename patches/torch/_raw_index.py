@@ -48,7 +48,7 @@ def setitem(x, index, value):
         return y
     x, value = to_var(x), to_var(value)
     norm, vshape, flips = [], [], []
-    for d, (n, i) in enumerate(zip(x.shape, index)):
+    for n, i in zip(x.shape, index):
         if isinstance(i, slice):
             start, stop, step = i.indices(n)
             length = len(range(start, stop, step))

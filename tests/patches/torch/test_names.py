@@ -35,7 +35,8 @@ def _files():
         for place in places:
             where = root / place
             for file in [where] if where.suffix == ".py" else sorted(where.rglob("*.py")):
-                if not any(part in file.name for part in ("flax", "_tf", "onnx", "convert_")) and "test_utils" not in file.parts:
+                foreign = any(part in file.name for part in ("flax", "_tf", "onnx", "convert_"))
+                if not foreign and "test_utils" not in file.parts:
                     yield file
 
 
