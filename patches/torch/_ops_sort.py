@@ -156,16 +156,18 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 
+def _unique_result(x, values, inverse, counts):
+    """The values, and behind them what else was asked for."""
+    extra = tuple(mk(a.astype(np.int64), a.shape, int64) for a in (inverse, counts) if a is not None)
+    values = finish(values, values.shape, x.dtype, x._device)
+    return (values, *extra) if extra else values
+
+
 @method("unique")
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
     v, inv, cnt = np.unique(input._host(), return_inverse=True, return_counts=True, axis=dim)
     inv = inv.reshape(input._shape if dim is None else (-1,))
-    out = [finish(v, v.shape, input.dtype, input._device)]
-    if return_inverse:
-        out.append(mk(inv.astype(np.int64), inv.shape, int64))
-    if return_counts:
-        out.append(mk(cnt.astype(np.int64), cnt.shape, int64))
-    return out[0] if len(out) == 1 else tuple(out)
+    return _unique_result(input, v, inv if return_inverse else None, cnt if return_counts else None)
 
 
 @method("unique_consecutive")
@@ -177,12 +179,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     v = a[new]
     inv = np.cumsum(new) - 1
     cnt = np.bincount(inv, minlength=v.size) if a.size else np.zeros(0, np.int64)
-    out = [finish(v, v.shape, input.dtype, input._device)]
-    if return_inverse:
-        out.append(mk(inv.astype(np.int64), inv.shape, int64))
-    if return_counts:
-        out.append(mk(cnt.astype(np.int64), cnt.shape, int64))
-    return out[0] if len(out) == 1 else tuple(out)
+    return _unique_result(input, v, inv if return_inverse else None, cnt if return_counts else None)
 
 
 @method("bincount")

@@ -147,22 +147,19 @@ def _nan_through(a, b, r):
     return jt.ternary(a != a, a, jt.ternary(b != b, b, r))
 
 
-def maximum(a, b):
-    if type(a) is ndarray and type(b) is ndarray:
-        return np.maximum(a, b)
-    a, b = _pair(a, b)
-    a, b = _same_shape(a, b)
-    r = jt.maximum(a, b)
-    return _nan_through(a, b, r) if "float" in str(r.dtype) else r
+def _extreme(np_fn, jt_fn):
+    def op(a, b):
+        if type(a) is ndarray and type(b) is ndarray:
+            return np_fn(a, b)
+        a, b = _same_shape(*_pair(a, b))
+        r = jt_fn(a, b)
+        return _nan_through(a, b, r) if "float" in str(r.dtype) else r
+
+    return op
 
 
-def minimum(a, b):
-    if type(a) is ndarray and type(b) is ndarray:
-        return np.minimum(a, b)
-    a, b = _pair(a, b)
-    a, b = _same_shape(a, b)
-    r = jt.minimum(a, b)
-    return _nan_through(a, b, r) if "float" in str(r.dtype) else r
+maximum = _extreme(np.maximum, jt.maximum)
+minimum = _extreme(np.minimum, jt.minimum)
 
 
 def _same_shape(a, b):
