@@ -210,7 +210,8 @@ def decide_cuda() -> Cuda:
     """Whether to start Jittor with CUDA. Must be known before the import: without a device the CUDA build aborts in a
     static initialiser, and without the runtime library a found ``nvcc`` makes the import fail.
 
-    ``JTORCH_CUDA=0`` or Jittor's own ``nvcc_path=""`` switch it off.
+    ``JTORCH_CUDA=0`` or Jittor's own ``nvcc_path=""`` switch it off. It also stays off unless ``JTORCH_CUDA=1`` asks for
+    it: several operations of ``torch`` have C++ kernels only, so nothing would run on the device yet.
     """
     if os.environ.get("JTORCH_CUDA") == "0":
         return Cuda(False, "", "switched off by JTORCH_CUDA=0")
@@ -239,6 +240,8 @@ def decide_cuda() -> Cuda:
     if missing:
         return Cuda(False, "", f"{devices}, but {missing} not found beside {nvcc} (cuDNN 8 is needed)")
     number = f"{version[0]}.{version[1]}"
+    if os.environ.get("JTORCH_CUDA") != "1":
+        return Cuda(False, "", f"{devices}, CUDA {number}, but this release computes on the CPU (for developers: JTORCH_CUDA=1)")
     return Cuda(True, nvcc, f"{devices}, CUDA {number}", number)
 
 
