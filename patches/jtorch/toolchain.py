@@ -241,7 +241,7 @@ def decide_cuda() -> Cuda:
         return Cuda(False, "", f"{devices}, but {missing} not found beside {nvcc} (cuDNN 8 is needed)")
     number = f"{version[0]}.{version[1]}"
     if os.environ.get("JTORCH_CUDA") != "1":
-        return Cuda(False, "", f"{devices}, CUDA {number}, but this release computes on the CPU (for developers: JTORCH_CUDA=1)")
+        return Cuda(False, "", f"{devices}, CUDA {number}, but this release computes on the CPU (JTORCH_CUDA=1 to try)")
     return Cuda(True, nvcc, f"{devices}, CUDA {number}", number)
 
 
