@@ -122,6 +122,20 @@ def _other(x):
     return None
 
 
+#: Jittor fuses a chain of elementwise operations into one kernel, whose compilation takes time that grows faster than
+#: its length: 29 s for 800 operations. Longer chains are cut.
+LONGEST_CHAIN = 64
+
+
+def _cut_long_chain(r, depth):
+    """Note that `r` ends a chain of `depth` elementwise operations; a kernel ends here when it is long."""
+    if depth > LONGEST_CHAIN:
+        depth = 0
+        if type(r._v) is _raw.Var:
+            r._v.stop_fuse()
+    r._depth = depth
+
+
 def binary(name, rawf, a, b, bw=None, dt=None, out=None):
     """Apply a two-operand primitive with broadcasting and promotion.
 
@@ -135,6 +149,7 @@ def binary(name, rawf, a, b, bw=None, dt=None, out=None):
     work = compute_dtype(dt)
     (ra, sa), (rb, sb) = operand(a, work), operand(b, work)
     r = finish(rawf(ra, rb), broadcast_shape(sa, sb), out or dt, device_of(a, b))
+    _cut_long_chain(r, 1 + max(getattr(a, "_depth", 0), getattr(b, "_depth", 0)))
     if bw is not None and r.dtype._kind >= 2:
         ga = isinstance(a, Tensor) and a.requires_grad
         gb = isinstance(b, Tensor) and b.requires_grad
@@ -180,6 +195,7 @@ def unary(name, rawf, x, bw=None, uses="x", to_float=True, out_dt=None):
     if x.dtype is not work:
         v = _raw.cast(v, work)
     r = finish(rawf(v), x._shape, out_dt or dt, x._device)
+    _cut_long_chain(r, 1 + x._depth)
     if bw is not None and x.requires_grad and _engine.state.grad:
         sx = x._snap() if "x" in uses else None
         sr = _engine.SavedResult(r) if "r" in uses else None

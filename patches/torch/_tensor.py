@@ -58,6 +58,7 @@ class Tensor(metaclass=TensorMeta):
     _hooks = None
     _post_hooks = None
     _version = 0
+    _depth = 0  # elementwise operations in a row that led to this tensor, see _elementwise.LONGEST_CHAIN
     layout = strided
     is_sparse = False
     is_quantized = False
