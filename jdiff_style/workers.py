@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _start(index: int, setup: WorkerSetup) -> _Worker:
         target=work, args=(theirs, setup, index), name=f"drawing-{index}", daemon=True
     )
     # Ctrl-C reaches the whole process group; a worker ignores it from its first moment, the parent ends it in order.
-    with _ignored_interrupts():
+    with _postponed_interrupts():
         process.start()
     # Only the worker may hold its end: so each side notices at once when the other is gone.
     theirs.close()
@@ -241,6 +242,7 @@ def work(pipe: Connection, setup: WorkerSetup, index: int) -> None:
     ``("saved", position in the batch)`` per picture, and ``("failed", sentence)`` before it gives up.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back since `_postponed_interrupts`
     try:
         _work(pipe, setup, index)
     except (BrokenPipeError, EOFError, ConnectionResetError):
@@ -301,6 +303,17 @@ def _explain(error: Exception) -> str:
         return "not enough memory to draw; use a smaller --batch, fewer --workers or a smaller picture"
     traceback.print_exception(error)
     return f"drawing failed: {type(error).__name__}: {error}"
+
+
+@contextlib.contextmanager
+def _postponed_interrupts() -> Iterator[None]:
+    """SIGINT is held back inside and arrives afterwards; processes started inside hold it back until they decide."""
+    resource_tracker.ensure_running()  # its start would let the signal through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextlib.contextmanager

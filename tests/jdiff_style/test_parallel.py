@@ -262,9 +262,9 @@ def test_a_damaged_lora_is_one_sentence(run, tmp_path):
 
 
 def test_a_killed_worker_is_reported_and_the_rest_goes_on(command, pack_folder, tmp_path):
-    add_words(pack_folder, 6)
+    add_words(pack_folder, 24)
     out = tmp_path / "out"
-    words = command("--steps", "60", "--batch", "2", "--workers", "2", "--styles", "00")
+    words = command("--steps", "20", "--batch", "2", "--workers", "2", "--styles", "00")
     process = start(words)
     wait_for(lambda: pictures(out), process)
     killed = workers_of(process)[0]
@@ -272,16 +272,16 @@ def test_a_killed_worker_is_reported_and_the_rest_goes_on(command, pack_folder, 
     text, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, error
     assert f"process {killed}) was killed by signal 9" in error
-    missing = {f"00/Word {i}" for i in range(6)} - {name.removesuffix(".png") for name in pictures(out)}
+    missing = {f"00/Word {i}" for i in range(24)} - {name.removesuffix(".png") for name in pictures(out)}
     (line,) = [line for line in error.splitlines() if line.startswith("not drawn: ")]
     assert missing and set(line.removeprefix("not drawn: ").split(", ")) == missing
-    assert f"{6 - len(missing)} of 6 pictures" in text
+    assert f"{24 - len(missing)} of 24 pictures" in text
     assert_nothing_half_written(out)
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert len(pictures(out)) == 6
+    assert len(pictures(out)) == 24
 
 
 @pytest.mark.parametrize("how", ["interrupt", "kill"])
