@@ -1,0 +1,235 @@
+"""Time the same work on Jittor (``.venv``) and on PyTorch (``.venv-reference``), in turn, and compare what they compute.
+
+    python benchmarks/run.py                       every workload: about an hour on two cores
+    python benchmarks/run.py unet-mini adamw       some of them
+    python benchmarks/run.py --light               without the full-width models
+    python benchmarks/run.py --write               also rewrite benchmarks/RESULTS.md
+
+Each measurement is a process of its own, after warm-up, with all outputs and gradients read back; the two sides take
+turns (A B A B). PyTorch runs eagerly at its best settings: scaled_dot_product_attention, inference_mode, the same
+number of threads, channels-last where a trial run shows that it is faster. A ratio above 1 means that Jittor is
+faster. No ratio is printed when the two sides computed different numbers. "cold" is the first run with an empty kernel
+cache (Jittor's core being compiled), "warm" the time from starting Python to the end of the first run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "benchmarks"
+SIDES = {"jittor": ROOT / ".venv" / "bin" / "python", "pytorch": ROOT / ".venv-reference" / "bin" / "python"}
+#: Largest error allowed, as a part of the reference's largest value, by the first part of an output's name.
+TOLERANCE = {"out": 1e-5, "last": 1e-5, "loss": 1e-4, "grad": 1e-4, "latents": 1e-4}
+PICTURE = 2 / 255
+
+Row = dict[str, Any]
+
+
+def difference(ours: Path, reference: Path) -> tuple[float, str]:
+    """The worst error as a fraction of what is allowed, and the name of the output it was found in."""
+    worst, where = 0.0, "none"
+    with np.load(ours) as a, np.load(reference) as b:
+        if sorted(a.files) != sorted(b.files):
+            return math.inf, f"different outputs: {sorted(set(a.files) ^ set(b.files))}"
+        if not b.files:
+            return math.inf, "no outputs"
+        for name in b.files:
+            x, y = a[name].astype(np.float64), b[name].astype(np.float64)
+            if x.shape != y.shape or not (np.isfinite(x).all() and np.isfinite(y).all()):
+                return math.inf, name
+            error = np.abs(x - y).max()
+            kind = name.split("|")[0]
+            error /= PICTURE if kind == "picture" else TOLERANCE[kind] * max(np.abs(y).max(), 1e-30)
+            if error >= worst:
+                worst, where = float(error), name.replace("|", "/")
+    return worst, where
+
+
+def measure(side: str, name: str, folder: Path, threads: int, *arguments: str, home: Path | None = None) -> Row:
+    """Run measure.py on one side; RuntimeError with its last words if it fails."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    if home:
+        environment |= {"JITTOR_HOME": str(home)}
+    command = [str(SIDES[side]), str(HERE / "measure.py"), name, str(folder), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{name} on {side} failed ({done.returncode}):\n{done.stderr.strip()[-2000:]}")
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+@contextlib.contextmanager
+def empty_kernel_cache() -> Iterator[Path]:
+    """A folder for JITTOR_HOME that holds the compiled core and no kernel."""
+    ask = "import jtorch.toolchain as t; print(t.cache_home())"
+    home = Path(subprocess.run([SIDES["jittor"], "-c", ask], capture_output=True, text=True, check=True).stdout.strip())
+    with tempfile.TemporaryDirectory(prefix="jittor-cold-") as folder:
+        shutil.copytree(home / ".cache" / "jittor", Path(folder) / ".cache" / "jittor", symlinks=True,
+                        ignore=lambda path, names: [n for n in names if n == "jit"])
+        yield Path(folder)
+
+
+def run_workload(name: str, heavy: bool, options: argparse.Namespace, folder: Path) -> Row:
+    """All measurements of one workload."""
+    few = ["--budget", "0", "--least", "1" if options.quick else "2"] if heavy else []
+    if options.quick and not heavy:
+        few = ["--budget", "3", "--least", "2"]
+    seconds: dict[str, list[list[float]]] = {"jittor": [], "pytorch": []}
+    rows: dict[str, Row] = {}
+    formats: list[str] = []
+    peaks: dict[str, list[float]] = {"jittor": [], "pytorch": []}
+    for turn in range(options.rounds):
+        for side in ("pytorch", "jittor"):
+            extra = list(few)
+            if side == "pytorch" and turn == 0 and options.channels_last and not name.startswith(NO_CONVOLUTION):
+                plain = measure(side, name, folder / "trial", options.threads, "--budget", "0", "--least", "2")
+                last = measure(side, name, folder / "trial", options.threads, "--budget", "0", "--least", "2",
+                               "--channels-last")
+                if min(last["seconds"]) < min(plain["seconds"]):
+                    formats = ["--channels-last"]
+            if side == "pytorch":
+                extra += formats
+            rows[side] = measure(side, name, folder / side, options.threads, *extra)
+            seconds[side].append(rows[side]["seconds"])
+            peaks[side].append(rows[side]["peak_mb"])
+    error, where = difference(folder / "jittor" / f"{name}.npz", folder / "pytorch" / f"{name}.npz")
+    ours, theirs = ([t for part in seconds[side] for t in part] for side in ("jittor", "pytorch"))
+    turns = [statistics.median(b) / statistics.median(a) for a, b in zip(seconds["jittor"], seconds["pytorch"])]
+    row: Row = {
+        "jittor_s": statistics.median(ours), "pytorch_s": statistics.median(theirs),
+        "jittor_all": seconds["jittor"], "pytorch_all": seconds["pytorch"],
+        "jittor_mb": max(peaks["jittor"]), "pytorch_mb": max(peaks["pytorch"]),
+        "error": error, "error_in": where, "channels_last": bool(formats),
+        "warm_s": sum(rows["jittor"][key] for key in ("import_s", "build_s", "first_s")),
+        "torch": rows["pytorch"]["torch"], "backend": rows["jittor"]["torch"],
+    }
+    if error <= 1:
+        row |= {"ratio": row["pytorch_s"] / row["jittor_s"], "ratio_turns": turns}
+    if options.cold:
+        with empty_kernel_cache() as home:
+            cold = measure("jittor", name, folder / "cold", options.threads, "--first-only", home=home)
+        row["cold_s"] = cold["first_s"]
+        row["cold_build_s"] = cold["build_s"]
+    for side in ("jittor", "pytorch", "trial", "cold"):
+        (folder / side / f"{name}.npz").unlink(missing_ok=True)
+    return row
+
+
+#: Workloads without a convolution to turn.
+NO_CONVOLUTION = ("clip-text", "dinov2", "adamw", "train-step")
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def table(rows: dict[str, Row], titles: dict[str, str]) -> str:
+    """The rows as a Markdown table, and the geometric mean of the ratios."""
+    lines = ["| workload | Jittor | PyTorch | ratio (by turn) | peak MB, Jittor / PyTorch | warm start | cold |",
+             "|---|---:|---:|---|---:|---:|---:|"]
+    for name, row in rows.items():
+        if "failed" in row:
+            lines.append(f"| {titles[name]} | failed: {row['failed'].splitlines()[-1]} ||||||")
+            continue
+        if "ratio" in row:
+            ratio = f"**{row['ratio']:.2f}** ({', '.join(f'{r:.2f}' for r in row['ratio_turns'])})"
+        else:
+            ratio = f"outputs differ: {row['error']:.3g} times the allowed error in {row['error_in']}"
+        lines.append(
+            f"| {titles[name]} | {duration(row['jittor_s'])} | {duration(row['pytorch_s'])}"
+            f"{' (channels-last)' if row['channels_last'] else ''} | {ratio} "
+            f"| {row['jittor_mb']:.0f} / {row['pytorch_mb']:.0f} | {duration(row['warm_s'])} "
+            f"| {duration(row['cold_s']) if 'cold_s' in row else '–'} |")
+    ratios = [row["ratio"] for row in rows.values() if "ratio" in row]
+    if ratios:
+        mean = math.exp(statistics.fmean(math.log(r) for r in ratios))
+        lines.append(f"\nGeometric mean of {len(ratios)} ratios: **{mean:.2f}**")
+    return "\n".join(lines)
+
+
+def machine(threads: int, rows: dict[str, Row]) -> str:
+    """One paragraph: processor, memory, systems, versions, date."""
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.processor())
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                            check=False).stdout.strip()
+    done = [row for row in rows.values() if "torch" in row]
+    return (f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, {threads} thread{'s' * (threads > 1)}; "
+            f"Linux {platform.release()}; Python {platform.python_version()}; PyTorch {done[-1]['torch'] if done else '?'}; "
+            f"ours {done[-1]['backend'] if done else '?'}; commit {commit or '?'}; "
+            f"{datetime.date.today().isoformat()}")
+
+
+def main() -> None:
+    """Parse the command line, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", metavar="WORKLOAD", nargs="*", help="default: all")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of both sides (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="how often the sides take turns (%(default)s)")
+    parser.add_argument("--light", action="store_true", help="leave the full-width models out")
+    parser.add_argument("--quick", action="store_true", help="few runs: for work on a kernel, not for a report")
+    parser.add_argument("--no-cold", dest="cold", action="store_false", help="skip the run with an empty kernel cache")
+    parser.add_argument("--no-channels-last", dest="channels_last", action="store_false",
+                        help="do not try channels-last for PyTorch")
+    parser.add_argument("--json", type=Path, help="where the figures go (default: a file in the temporary folder)")
+    parser.add_argument("--write", action="store_true", help="rewrite benchmarks/RESULTS.md and RESULTS.json")
+    parser.add_argument("--list", action="store_true", help="list the workloads")
+    options = parser.parse_args()
+    for side, python in SIDES.items():
+        if not python.exists():
+            sys.exit(f"{python} is missing: bash scripts/setup.sh{' --reference' if side == 'pytorch' else ''}")
+    ask = ("import json, sys; sys.path.insert(0, sys.argv[1]); import workloads as w; "
+           "print(json.dumps({k: [v.title, v.heavy] for k, v in w.WORKLOADS.items()}))")
+    answer = subprocess.run([SIDES["pytorch"], "-c", ask, HERE], capture_output=True, text=True, check=True).stdout
+    known = json.loads(answer)
+    if options.list:
+        print("\n".join(f"{name:22} {title}" for name, (title, _) in known.items()))
+        return
+    if unknown := set(options.names) - set(known):
+        sys.exit(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    names = options.names or [n for n in known if not (options.light and "full" in n)]
+    titles = {name: known[name][0] for name in names}
+    rows: dict[str, Row] = {}
+    began = time.monotonic()
+    target = HERE / "RESULTS.json" if options.write else options.json or Path(tempfile.gettempdir()) / "jdiff-benchmark.json"
+    with tempfile.TemporaryDirectory(prefix="jdiff-benchmark-") as folder:
+        for number, name in enumerate(names):
+            try:
+                rows[name] = run_workload(name, known[name][1], options, Path(folder))
+            except RuntimeError as error:
+                rows[name] = {"failed": str(error)}
+                print(error, file=sys.stderr)
+            target.write_text(json.dumps({"machine": machine(options.threads, rows), "rows": rows}, indent=1) + "\n")
+            spent = time.monotonic() - began
+            left = spent / (number + 1) * (len(names) - number - 1)
+            print(table({name: rows[name]}, titles).splitlines()[2], f"  [{number + 1}/{len(names)}, {left / 60:.0f} min left]",
+                  flush=True)
+    text = table(rows, titles)
+    print(f"\n{text}\n\n{machine(options.threads, rows)}\nfigures: {target}")
+    if options.write:
+        (HERE / "RESULTS.md").write_text(
+            "# Results\n\nWritten by `python benchmarks/run.py --write`; what the columns mean stands at the head of "
+            f"`run.py`, what was learnt in [NOTES.md](NOTES.md).\n\n{machine(options.threads, rows)}\n\n{text}\n")
+    if any("ratio" not in row for row in rows.values()):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
