@@ -219,8 +219,8 @@ def main() -> None:
             target.write_text(json.dumps({"machine": machine(options.threads, rows), "rows": rows}, indent=1) + "\n")
             spent = time.monotonic() - began
             left = spent / (number + 1) * (len(names) - number - 1)
-            print(table({name: rows[name]}, titles).splitlines()[2], f"  [{number + 1}/{len(names)}, {left / 60:.0f} min left]",
-                  flush=True)
+            line = table({name: rows[name]}, titles).splitlines()[2]
+            print(f"{line}  [{number + 1}/{len(names)}, {left / 60:.0f} min left]", flush=True)
     text = table(rows, titles)
     print(f"\n{text}\n\n{machine(options.threads, rows)}\nfigures: {target}")
     if options.write:

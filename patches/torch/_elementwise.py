@@ -67,6 +67,8 @@ def raw_scalar(s, dt):
     """Data of a Python number in dtype ``dt``."""
     if dt is bfloat16:
         return _raw.cast(_raw.to_var(np.asarray(s, np.float32).reshape(1)), dt)
+    if dt is float32 and type(s) in (float, int) and -1e38 < s < 1e38:  # the usual case, without a guard for overflow
+        return np.array(s, np.float32)
     if dt._kind == 1 and isinstance(s, float):
         s = int(s)
     with np.errstate(all="ignore"):

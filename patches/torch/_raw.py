@@ -14,6 +14,8 @@ from jtorch.startup import import_jittor
 jt = import_jittor()
 Var = jt.Var
 ndarray = np.ndarray
+# Jittor's Python wrappers around these two look for shapes given as separate arguments, which takes longer than the work.
+_jt_reshape, _jt_transpose = jt.core.ops.reshape, jt.core.ops.transpose
 
 HOST_MAX = 1 << 16  # elements; larger results of host arithmetic move to Jittor
 
@@ -280,7 +282,7 @@ def where(c, a, b):
 def reshape(x, shape):
     if type(x) is ndarray:
         return x.reshape(shape)
-    return jt.reshape(x, tuple(shape) or (1,))
+    return _jt_reshape(x, tuple(shape) or (1,))
 
 
 def transpose(x, dims):
@@ -288,7 +290,7 @@ def transpose(x, dims):
         return x.transpose(dims)
     if list(dims) == list(range(len(dims))):
         return x
-    return jt.transpose(x, tuple(dims))
+    return _jt_transpose(x, tuple(dims))
 
 
 def expand(x, shape):

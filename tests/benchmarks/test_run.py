@@ -1,0 +1,68 @@
+"""The benchmark compares before it divides, and its workloads run."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def run():
+    spec = importlib.util.spec_from_file_location("benchmark_run", BENCHMARKS / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def save(folder, side, **arrays):
+    path = folder / f"{side}.npz"
+    np.savez(path, **{name.replace("/", "|"): value for name, value in arrays.items()})
+    return path
+
+
+def test_difference_is_measured_against_the_references_largest_value(run, tmp_path):
+    reference = {"out": np.array([0.0, 4.0]), "grad/a": np.array([1e-3])}
+    ours = {"out": np.array([2e-5, 4.0]), "grad/a": np.array([1e-3])}
+    worst, where = run.difference(save(tmp_path, "a", **ours), save(tmp_path, "b", **reference))
+    assert where == "out" and worst == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("ours", [
+    {"out": np.array([1.0, np.nan])}, {"out": np.array([1.0])}, {"out": np.array([1.0, 2.0]), "grad/x": np.ones(1)}, {},
+])
+def test_what_cannot_be_compared_is_infinitely_far_off(run, tmp_path, ours):
+    reference = save(tmp_path, "b", out=np.array([1.0, 2.0]))
+    assert run.difference(save(tmp_path, "a", **ours), reference)[0] == math.inf
+
+
+def test_no_ratio_without_agreement(run):
+    row = {"jittor_s": 1.0, "pytorch_s": 2.0, "jittor_mb": 1.0, "pytorch_mb": 1.0, "warm_s": 1.0, "channels_last": False,
+           "error": 3.0, "error_in": "out"}
+    text = run.table({"x": row}, {"x": "X"})
+    assert "outputs differ: 3 times the allowed error in out" in text and "**" not in text and "Geometric" not in text
+    good = row | {"error": 0.1, "ratio": 2.0, "ratio_turns": [1.9, 2.1]}
+    text = run.table({"x": good, "y": good | {"ratio": 0.5}}, {"x": "X", "y": "Y"})
+    assert "**2.00** (1.90, 2.10)" in text and "Geometric mean of 2 ratios: **1.00**" in text
+
+
+def test_a_failure_is_shown_as_one(run):
+    assert "failed: no memory" in run.table({"x": {"failed": "trace\nno memory"}}, {"x": "X"})
+
+
+def test_a_workload_runs_and_reads_everything_back(tmp_path):
+    command = [sys.executable, BENCHMARKS / "measure.py", "adamw", tmp_path, "--budget", "0", "--least", "2"]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "adamw.json").read_text())
+    assert len(result["seconds"]) == 2 and min(result["seconds"]) > 0 and result["peak_mb"] > 100
+    with np.load(tmp_path / "adamw.npz") as file:
+        assert sum(file[name].size for name in file.files) == 10_000_000
