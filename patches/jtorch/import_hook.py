@@ -23,6 +23,7 @@ from types import ModuleType
 #: ``safetensors.torch`` rather than ``safetensors``: only the former touches torch.
 TRIGGERS = {
     "diffusers": ("patch_diffusers", "diffusers"),
+    "diffusers.models.activations": ("patch_diffusers", "diffusers"),
     "transformers": ("patch_transformers", "transformers"),
     "peft": ("patch_peft", "peft"),
     "accelerate": ("patch_accelerate", "accelerate"),

@@ -1,12 +1,13 @@
 """Convolution: three operations, each the gradient of the others, so that any order of differentiation works.
 
 ``conv`` maps (x, w) to y; ``conv_x`` maps (w, y) back to x (a transposed convolution); ``conv_w`` maps (x, y) to w.
-Two spatial axes are native (oneDNN on the CPU, cuDNN on CUDA, in float32; half precision is computed in float32 on the
-CPU). One axis is the same with an axis of size 1. Three axes fold the depth of the kernel into the channels. float64
-runs on the host.
+Two spatial axes are native (jtorch.kernels.conv on the CPU, cuDNN on CUDA, in float32; half precision is computed in
+float32 on the CPU). One axis is the same with an axis of size 1. Three axes fold the depth of the kernel into the
+channels. float64 runs on the host.
 """
 
 import numpy as np
+from jtorch.kernels import conv as kernels
 
 from . import _engine, _raw
 from ._dtype import float32
@@ -82,30 +83,41 @@ def _host_conv_w(x, y, kernel, geo):
 
 # --- data level --------------------------------------------------------------------------------------------------------
 _FORMATS = ("abcd", "oihw", "abcd")
+_HOST = {"": _host_conv, "_backward_x": _host_conv_x, "_backward_w": _host_conv_w}
+_CPU = {"": kernels.conv, "_backward_x": kernels.conv_data, "_backward_w": kernels.conv_weights}
 
 
-def _run(kind, a, b, extra, geo, dt):
-    """``kind`` is '', '_backward_x' or '_backward_w'; ``extra`` the spatial size of the result for the latter two."""
-    host = {"": _host_conv, "_backward_x": _host_conv_x, "_backward_w": _host_conv_w}[kind]
-    args = (geo,) if not kind else (extra, geo)
-    if type(a) is np.ndarray and type(b) is np.ndarray:
+def _on_host(kind, a, b, size, geo, bias):
+    r = _HOST[kind](a, b, *((size, geo) if kind else (geo,)))
+    return r if bias is None else r + bias.reshape(-1, 1, 1)
+
+
+def _run(kind, a, b, size, geo, dt, bias=None):
+    """``kind`` is '', '_backward_x' or '_backward_w'; ``size`` the spatial size of the result; ``bias`` [O] or None."""
+    if all(type(v) is np.ndarray for v in (a, b, bias) if v is not None):
         if a.dtype == np.float16:
-            return host(a.astype(np.float32), b.astype(np.float32), *args).astype(np.float16)
-        return host(a, b, *args)
-    a, b = _raw.to_var(a), _raw.to_var(b)
+            wide = [None if v is None else v.astype(np.float32) for v in (a, b, bias)]
+            return _on_host(kind, *wide[:2], size, geo, wide[2]).astype(np.float16)
+        return _on_host(kind, a, b, size, geo, bias)
+    a, b, bias = (None if v is None else _raw.to_var(v) for v in (a, b, bias))
     cuda = _raw.jt.flags.use_cuda
-    if (dt.name == "float64" and not cuda) or 0 in a.shape or 0 in b.shape:
-        return _raw.to_var(host(a.numpy(), b.numpy(), *args))
-    if cuda:
+    # an output padding beyond the stride leaves places that no position of the kernel reaches
+    odd = ((kind == "_backward_x" and geo.out(size, a.shape[2:]) != tuple(b.shape[2:]))
+           or (kind == "_backward_w" and geo.out(a.shape[2:], size) != tuple(b.shape[2:])))
+    if (dt.name == "float64" and not cuda) or 0 in a.shape or 0 in b.shape or (odd and not cuda):
+        return _raw.to_var(_on_host(kind, a.numpy(), b.numpy(), size, geo, None if bias is None else bias.numpy()))
+    half = dt.itemsize == 2 and (not cuda or dt.name == "bfloat16")
+    if half:
+        a, b, bias = (None if v is None else _raw.cast(v, float32) for v in (a, b, bias))
+    if not cuda:
+        r = _CPU[kind](a, b, bias, size, geo.flat()) if not kind else _CPU[kind](a, b, size, geo.flat())
+    else:
         if not _raw.jt.cudnn:
             raise RuntimeError("convolution on CUDA needs cuDNN and Jittor found none: install it or run on the CPU")
         op = getattr(_raw.jt.cudnn.ops, f"cudnn_conv{kind}")
-    else:
-        op = getattr(_raw.jt.mkl_ops, f"mkl_conv{kind}")
-    half = dt.itemsize == 2 and (not cuda or dt.name == "bfloat16")
-    if half:
-        a, b = _raw.cast(a, float32), _raw.cast(b, float32)
-    r = op(a, b, *(extra if kind else ()), *geo.flat(), *_FORMATS)
+        r = op(a, b, *(size if kind else ()), *geo.flat(), *_FORMATS)
+        if bias is not None:
+            r = _raw.add(r, _raw.reshape(bias, (1, -1, 1, 1)))
     return _raw.cast(r, dt) if half else r
 
 
@@ -117,30 +129,40 @@ def _data(a, b):
 
 
 # --- recorded operations -----------------------------------------------------------------------------------------------
-def conv(x, w, geo):
-    """[N, C, H, W] and [O, C / groups, kh, kw] to [N, O, oh, ow]."""
+def conv(x, w, geo, bias=None):
+    """[N, C, H, W] and [O, C / groups, kh, kw] (and bias [O]) to [N, O, oh, ow]."""
     size, kernel = tuple(x._shape[2:]), tuple(w._shape[2:])
-    r = finish(_run("", *_data(x, w), None, geo, x.dtype), (x._shape[0], w._shape[0], *geo.out(size, kernel)), x.dtype,
-               x._device)
-    if _engine.needs(x, w):
-        gx, gw = x.requires_grad, w.requires_grad
+    out = geo.out(size, kernel)
+    vx, vw = _data(x, w)
+    vb = None if bias is None else bias._data() if type(vx) is np.ndarray else bias._var()
+    r = finish(_run("", vx, vw, out, geo, x.dtype, vb), (x._shape[0], w._shape[0], *out), x.dtype, x._device)
+    if _engine.needs(x, w) or (bias is not None and _engine.needs(bias)):
+        gx, gw, gb = x.requires_grad, w.requires_grad, bias is not None and bias.requires_grad
         sx, sw = (x._snap() if gw else None), (w._snap() if gx else None)
-        _engine.record((r,), (x if gx else None, w if gw else None), lambda g: (
-            conv_x(sw, g, size, geo) if gx else None, conv_w(sx, g, kernel, geo) if gw else None), "convolution")
+        _engine.record((r,), (x if gx else None, w if gw else None, bias if gb else None), lambda g: (
+            conv_x(sw, g, size, geo) if gx else None, conv_w(sx, g, kernel, geo) if gw else None,
+            g.sum((0, 2, 3)) if gb else None), "convolution")
     return r
 
 
 def conv_x(w, y, size, geo):
     """The x of spatial ``size`` that `conv` carries y's gradient to."""
-    kernel = tuple(w._shape[2:])
+    kernel, out = tuple(w._shape[2:]), tuple(y._shape[2:])
     r = finish(_run("_backward_x", *_data(w, y), size, geo, y.dtype), (y._shape[0], w._shape[1] * geo.groups, *size),
                y.dtype, y._device)
     if _engine.needs(w, y):
         gw, gy = w.requires_grad, y.requires_grad
         sw, sy = (w._snap() if gy else None), (y._snap() if gw else None)
         _engine.record((r,), (w if gw else None, y if gy else None), lambda g: (
-            conv_w(g, sy, kernel, geo) if gw else None, conv(g, sw, geo) if gy else None), "convolution_transpose")
+            conv_w(g, sy, kernel, geo) if gw else None,
+            _cut(conv(g, sw, geo), out) if gy else None), "convolution_transpose")
     return r
+
+
+def _cut(y, size):
+    if tuple(y._shape[2:]) == size:
+        return y
+    return _slice(_slice(y, 2, 0, size[0], 1), 3, 0, size[1], 1).clone()
 
 
 def conv_w(x, y, kernel, geo):
@@ -157,14 +179,16 @@ def conv_w(x, y, kernel, geo):
 
 
 # --- one and three axes ------------------------------------------------------------------------------------------------
-def conv_nd(x, w, stride, padding, dilation, groups):
+def conv_nd(x, w, stride, padding, dilation, groups, bias=None):
     """Convolution over ``len(stride)`` (1, 2 or 3) axes of a batched input; symmetric zero padding."""
     n = len(stride)
+    if bias is not None and (n == 3 or bias.dtype is not x.dtype or bias._shape != w._shape[:1]):
+        return conv_nd(x, w, stride, padding, dilation, groups) + _reshape(bias, (-1, *(1,) * n))
     if n == 2:
-        return conv(x, w, Geometry(stride, padding, dilation, groups))
+        return conv(x, w, Geometry(stride, padding, dilation, groups), bias)
     if n == 1:
         geo = Geometry((1, *stride), (0, *padding), (1, *dilation), groups)
-        return conv(unsqueeze(x, 2), unsqueeze(w, 2), geo).squeeze(2).detach_view()
+        return conv(unsqueeze(x, 2), unsqueeze(w, 2), geo, bias).squeeze(2).detach_view()
     b, c = x._shape[:2]
     o, ci, kd = w._shape[:3]
     (s, p, d) = stride[0], padding[0], dilation[0]

@@ -166,9 +166,35 @@ def permute(input, *dims):
     dims = tuple(wrap_dim(d, n) for d in dims)
     inv = tuple(sorted(range(n), key=dims.__getitem__))
     st = x.stride()
-    v = _raw.transpose(x._data(), dims) if n else x._data()
-    return view_op(x, v, [x._shape[d] for d in dims], lambda g: (g.permute(inv),), lambda b: permute(b, dims),
-                   lambda b, new: permute(new, inv), "permute", tuple(st[d] for d in dims))
+    source, order = stored_order(x)
+    order = tuple(order[d] for d in dims)
+    r = view_op(x, _raw.transpose(source, order) if n else source, [x._shape[d] for d in dims],
+                lambda g: (g.permute(inv),), lambda b: permute(b, dims), lambda b, new: permute(new, inv), "permute",
+                tuple(st[d] for d in dims))
+    return with_order(r, source, order)
+
+
+Tensor._stored = None  # (data, source, order), see `stored_order`
+
+
+def stored_order(x):
+    """Data ``source`` and an order of axes such that x's data is ``source`` with its axes in this order.
+
+    Data never changes, it is only replaced: what was noted about x's data holds as long as x still has that data. So
+    a permutation of a permutation starts from the source, one that undoes another gives the source itself, and
+    kernels that take strides read the source; the transposed copy, which Jittor makes on demand, is never made.
+    """
+    v = x._data()
+    if x._stored is not None and x._stored[0] is v:
+        return x._stored[1:]
+    return v, tuple(range(len(x._shape)))
+
+
+def with_order(x, source, order):
+    """Note that x's data is ``source`` with its axes in this order. Returns x."""
+    if type(source) is _raw.Var and order != tuple(range(len(order))):
+        x._stored = (x._v, source, order)
+    return x
 
 
 @method("transpose", "swapaxes", "swapdims")

@@ -400,7 +400,8 @@ class Tensor(metaclass=TensorMeta):
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is bfloat16:
             raise TypeError("Got unsupported ScalarType BFloat16")
-        return np.array(self._host())
+        a = self._host()
+        return np.array(a) if a is self._v else a  # what comes from Jittor is a copy already
 
     def __array__(self, dtype=None, copy=None):
         a = self.numpy()

@@ -1,39 +1,63 @@
-// softmax(scale * Q K^T + mask) V in float32, a block of query rows at a time, so that the scores of one block fit into
-// the cache and are never written out. Also gives log(sum(exp(scores))) of each row, from which the backward kernel
-// makes the weights again.
-// in0 Q [B,L,E]  in1 K [B,S,E]  in2 V [B,S,V]  MASK [MB,MR,S] or none  ->  out0 [B,L,V]  out1 [B,L]
-const int64_t B = in0_shape0, L = in0_shape1, E = in0_shape2, S = in1_shape1, W = in2_shape2;
-const float scale = data["scale"];
+// softmax(scale * Q K^T + mask) V in float32, one tile of queries and keys at a time (FlashAttention's online softmax,
+// Dao et al. 2022, algorithm 1). Queries lie along the vector's lanes, so that maxima, sums and powers need no
+// reduction across lanes; the scores of a tile stay in the L1 cache and no [L, S] matrix exists.
+// in0 Q  in1 K  in2 V  MASK [MB,MR,S] or none  ->  out0 O  out1 [B*H*L], log2 of the sum of 2^(score * log2(e)), from
+// which the backward kernel makes the weights again; infinity for a row whose keys are all left out: its result is 0.
+using namespace tiles;
+const int64_t B = data["B"], H = data["H"], L = data["L"], S = data["S"], E = data["E"], W = data["W"];
+const int64_t qb = data["qb"], qh = data["qh"], qr = data["qr"], kb = data["kb"], kh = data["kh"], kr = data["kr"];
+const int64_t vb = data["vb"], vh = data["vh"], vr = data["vr"], ob = data["ob"], oh = data["oh"], orow = data["or"];
+const float scale = data["scale"] * 1.44269504088896340736;
 const bool causal = data["causal"] != 0;
-const int64_t step = std::max<int64_t>(16, std::min<int64_t>(L, (1 << 17) / std::max<int64_t>(S, 1)));
-const int64_t blocks = (L + step - 1) / step;
+const int64_t mask_batch = data["mask_batch"], mask_rows = data["mask_rows"];
+const int64_t groups = (L + QUERIES - 1) / QUERIES;
 #pragma omp parallel
 {
-    std::vector<float> scores(step * S), inverse(step);
+    Scratch scratch(QUERIES * (E + W + 2 * KEYS + 3));
+    float *q = scratch.take(QUERIES * E), *o = scratch.take(QUERIES * W), *p = scratch.take(QUERIES * KEYS);
+    float *turned = scratch.take(QUERIES * KEYS), *top = scratch.take(QUERIES), *total = scratch.take(QUERIES);
+    float* alpha = scratch.take(QUERIES);
     #pragma omp for schedule(dynamic)
-    for (int64_t t = 0; t < B * blocks; t++) {
-        const int64_t b = t / blocks, first = t % blocks * step, n = std::min(step, L - first);
-        dnnl_sgemm('N', 'T', n, S, E, scale, in0_p + (b * L + first) * E, E, in1_p + b * S * E, E, 0.f, scores.data(), S);
-        for (int64_t r = 0; r < n; r++) {
-            float* p = scores.data() + r * S;
-            const int64_t row = first + r, m = causal ? std::min(S, row + 1) : S;
-            if (MASK) {
-                const float* a = MASK + ((b * MASK_BATCH / B) * MASK_ROWS + (MASK_ROWS == 1 ? 0 : row)) * S;
-                #pragma omp simd
-                for (int64_t c = 0; c < m; c++) p[c] += a[c];
+    for (int64_t t = 0; t < B * H * groups; t++) {
+        const int64_t m = t / groups, b = m / H, h = m % H, first = t % groups * QUERIES;
+        const int64_t n = std::min<int64_t>(QUERIES, L - first), width = padded(n);
+        const float *k = in1_p + b * kb + h * kh, *v = in2_p + b * vb + h * vh;
+        const int64_t mask_row = m * mask_batch / (B * H) * mask_rows + (mask_rows == 1 ? 0 : first);
+        const float* mask = MASK ? MASK + mask_row * S : nullptr;
+        transpose(n, E, in0_p + b * qb + h * qh + first * qr, qr, q, width, scale);
+        std::fill_n(top, width, -INF);
+        std::fill_n(total, width, 0.f);
+        const int64_t last = causal ? std::min(S, first + n) : S;
+        for (int64_t key = 0; key < last; key += KEYS) {
+            const int64_t keys = std::min<int64_t>(KEYS, last - key);
+            product<SET>(keys, width / LANES, E, k + key * kr, kr, 1, q, width, p, width);
+            restrict_scores(p, turned, width, n, keys, mask, mask_rows == 1 ? 0 : S, causal, first, key);
+            for (int64_t i = 0; i < width; i += LANES) {
+                vec high = at(top + i), sum = {};
+                for (int64_t j = 0; j < keys; j++) {
+                    const vec x = at(p + j * width + i);
+                    high = x > high ? x : high;
+                }
+                const vec shift = high == -INF ? vec{} : high;
+                const vec factor = power2(at(top + i) - shift);
+                at(top + i) = high;
+                at(alpha + i) = factor;
+                for (int64_t j = 0; j < keys; j++) {
+                    vec& x = at(p + j * width + i);
+                    x = power2(x - shift);
+                    sum += x;
+                }
+                at(total + i) = at(total + i) * factor + sum;
             }
-            float top = -std::numeric_limits<float>::infinity(), total = 0;
-            #pragma omp simd reduction(max:top)
-            for (int64_t c = 0; c < m; c++) top = std::max(top, p[c]);
-            #pragma omp simd reduction(+:total)
-            for (int64_t c = 0; c < m; c++) { p[c] = expf(p[c] - top); total += p[c]; }
-            for (int64_t c = m; c < S; c++) p[c] = 0;
-            inverse[r] = 1 / total;
-            out1_p[b * L + row] = top + logf(total);
+            if (key) product<SCALED>(W, width / LANES, keys, v + key * vr, 1, vr, p, width, o, width, alpha);
+            else product<SET>(W, width / LANES, keys, v, 1, vr, p, width, o, width);
         }
-        float* o = out0_p + (b * L + first) * W;
-        dnnl_sgemm('N', 'N', n, W, S, 1.f, scores.data(), S, in2_p + b * S * W, W, 0.f, o, W);
-        for (int64_t r = 0; r < n; r++)
-            for (int64_t c = 0; c < W; c++) o[r * W + c] *= inverse[r];
+        for (int64_t i = 0; i < n; i++) {
+            out1_p[m * L + first + i] = total[i] == 0 ? INF : top[i] + std::log2(total[i]);
+            alpha[i] = total[i] == 0 ? 0 : 1 / total[i];
+        }
+        for (int64_t c = 0; c < W; c++)
+            for (int64_t i = 0; i < width; i += LANES) at(o + c * width + i) *= at(alpha + i);
+        transpose(W, n, o, width, out0_p + b * ob + h * oh + first * orow, orow);
     }
 }

@@ -1,39 +1,72 @@
 """Attention without its score matrix in memory, forward and backward, on the CPU in float32."""
 
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..startup import import_jittor
-from .bmm import _onednn_flags
 
 _FOLDER = Path(__file__).parent
-_FORWARD = (_FOLDER / "attention.cc").read_text()
-_BACKWARD = (_FOLDER / "attention_backward.cc").read_text()
-_INCLUDES = "".join(f"#include <{name}>\n" for name in ("dnnl.h", "omp.h", "vector", "cmath", "limits", "algorithm"))
+_TILES, _FORWARD, _BACKWARD = ((_FOLDER / f"{name}.cc").read_text()
+                               for name in ("attention_tiles", "attention", "attention_backward"))
 
 
-def _header(mask, number):
-    if mask is None:
-        return _INCLUDES + "#define MASK ((const float*)nullptr)\n#define MASK_BATCH 1\n#define MASK_ROWS 1\n"
-    return (f"{_INCLUDES}#define MASK in{number}_p\n#define MASK_BATCH in{number}_shape0\n"
-            f"#define MASK_ROWS in{number}_shape1\n")
+class Rows(NamedTuple):
+    """A matrix for every head: float32 data [any order of axes] and how far apart, in numbers, batch entries, heads and
+    rows are. The numbers of a row lie side by side."""
+
+    var: Any
+    batch: int
+    head: int
+    row: int
 
 
-def attention(q, k, v, scale, causal=False, mask=None):
-    """(output [B, L, V], log of the summed exponentials [B, L]) of q [B, L, E], k [B, S, E], v [B, S, V].
+def _distances(shape, order):
+    steps = (shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3])
+    return [steps[axis] for axis in order[:3]]
 
-    ``mask`` [MB, L or 1, S] is added to the scores; MB divides B, and B / MB matrices in a row share one mask.
+
+def rows(var, order=(0, 1, 2, 3)):
+    """`Rows` of a variable whose axis ``order[i]`` is axis i of [batch, head, row, number]; the last stays last."""
+    return Rows(var, *_distances(tuple(var.shape), order))
+
+
+def _flat(var):
+    return var.reshape((-1,))
+
+
+def _call(shapes, inputs, mask, source, sizes, operands, scale, causal):
+    data = dict(zip("BHLSEW", map(float, sizes)), scale=scale, causal=float(causal), mask_batch=1.0, mask_rows=1.0)
+    for name, x in operands.items():
+        data |= {f"{name}b": float(x.batch), f"{name}h": float(x.head), f"{name}r": float(x.row)}
+    header = f"#define MASK ((const float*){f'in{len(inputs)}_p' if mask is not None else 'nullptr'})\n"
+    inputs = [_flat(x) for x in inputs]
+    if mask is not None:
+        data |= {"mask_batch": float(mask.shape[0]), "mask_rows": float(mask.shape[1])}
+        inputs.append(_flat(mask))
+    return import_jittor().code(shapes, ["float32"] * len(shapes), inputs, cpu_header=_TILES + header, cpu_src=source,
+                                data=data)
+
+
+def attention(q, k, v, sizes, scale, causal=False, mask=None, order=(0, 1, 2, 3)):
+    """Attention of `Rows` q, k and v with ``sizes`` = (batch, heads, L, S, E, V): queries, keys and their widths.
+
+    ``mask`` [MB, L or 1, S] is added to the scores; MB divides batch * heads, and as many matrices in a row share one
+    mask. ``order``: see `rows`; the order in which the result is stored. A row without any key gives 0.
+
+    Returns:
+        The result, a variable of the axes batch, head, L, V in the order asked for, and what `attention_backward`
+        needs [batch * heads * L].
     """
-    jt = import_jittor()
-    b, rows, _ = q.shape
-    with jt.flag_scope(compile_options=_onednn_flags(jt)):
-        return jt.code([(b, rows, v.shape[2]), (b, rows)], ["float32"] * 2, [q, k, v, *([] if mask is None else [mask])],
-                       cpu_header=_header(mask, 3), cpu_src=_FORWARD, data={"scale": scale, "causal": float(causal)})
+    b, h, length, _, _, width = sizes
+    shape = [0] * 4
+    for axis, n in zip(order, (b, h, length, width)):
+        shape[axis] = n
+    return _call([tuple(shape), (b * h * length,)], [q.var, k.var, v.var], mask, _FORWARD, sizes,
+                 {"q": q, "k": k, "v": v, "o": Rows(None, *_distances(shape, order))}, scale, causal)
 
 
-def attention_backward(q, k, v, out, lse, grad, scale, causal=False, mask=None):
-    """Gradients of q, k and v from the two results of `attention` and the output's gradient."""
-    jt = import_jittor()
-    inputs = [q, k, v, out, lse, grad, *([] if mask is None else [mask])]
-    with jt.flag_scope(compile_options=_onednn_flags(jt)):
-        return jt.code([q.shape, k.shape, v.shape], ["float32"] * 3, inputs, cpu_header=_header(mask, 6),
-                       cpu_src=_BACKWARD, data={"scale": scale, "causal": float(causal)})
+def attention_backward(q, k, v, result, lse, grad, sizes, scale, causal=False, mask=None):
+    """Gradients of q, k and v, each stored as that input is, from `attention`'s results (``result`` as `Rows`) and the
+    result's gradient (`Rows`)."""
+    return _call([tuple(x.var.shape) for x in (q, k, v)], [q.var, k.var, v.var, result.var, lse, grad.var], mask, _BACKWARD,
+                 sizes, {"q": q, "k": k, "v": v, "o": result, "g": grad}, scale, causal)

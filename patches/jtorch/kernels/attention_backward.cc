@@ -1,47 +1,95 @@
-// Gradients of attention.cc. The weights of a block of rows are made again from the scores and in4 = log(sum(exp)).
-// in0 Q  in1 K  in2 V  in3 O  in4 [B,L]  in5 dO  MASK or none  ->  out0 dQ  out1 dK  out2 dV
-const int64_t B = in0_shape0, L = in0_shape1, E = in0_shape2, S = in1_shape1, W = in2_shape2;
-const float scale = data["scale"];
+// Gradients of attention.cc. The weights of a tile are made again from the scores and in4 (Dao et al. 2022, algorithm 4).
+// in0 Q  in1 K  in2 V  in3 O  in4 [B*H*L]  in5 dO  MASK or none  ->  out0 dQ  out1 dK  out2 dV, stored like Q, K, V
+using namespace tiles;
+const int64_t B = data["B"], H = data["H"], L = data["L"], S = data["S"], E = data["E"], W = data["W"];
+const int64_t qb = data["qb"], qh = data["qh"], qr = data["qr"], kb = data["kb"], kh = data["kh"], kr = data["kr"];
+const int64_t vb = data["vb"], vh = data["vh"], vr = data["vr"], ob = data["ob"], oh = data["oh"], orow = data["or"];
+const int64_t gb = data["gb"], gh = data["gh"], gr = data["gr"];
+const float scale = data["scale"], scale2 = data["scale"] * 1.44269504088896340736;
 const bool causal = data["causal"] != 0;
-const int64_t step = std::max<int64_t>(16, std::min<int64_t>(L, (1 << 17) / std::max<int64_t>(S, 1)));
-// One thread owns one matrix of the batch, for dK and dV sum over its rows; fewer matrices than threads are worked off in
-// turn by all threads together.
-const bool many = B >= omp_get_max_threads();
-#pragma omp parallel if (many)
+const int64_t mask_batch = data["mask_batch"], mask_rows = data["mask_rows"];
+const int64_t groups = (L + QUERIES - 1) / QUERIES, units = B * H * groups, pe = padded(E), pw = padded(W);
+// dK and dV sum over all queries. A part is a run of query tiles worked off by one thread, which sums into `sums`
+// [S, pe + pw]; with many matrices a part is a matrix, with few of them a thread's share of all tiles. A part that
+// begins inside a matrix leaves its first sum in `pieces`, which are added at the end.
+const int threads = omp_get_max_threads();
+const int64_t parts = B * H % threads == 0 || B * H >= 4 * threads ? B * H : std::min<int64_t>(threads, units);
+std::vector<std::vector<float>> pieces(parts);
+#pragma omp parallel
 {
-    std::vector<float> weights(step * S), slopes(step * S);
+    Scratch scratch(QUERIES * (2 * (E + pe + W + pw) + 3 * KEYS + 2) + S * (pe + pw));
+    float *q = scratch.take(QUERIES * E), *dq = scratch.take(QUERIES * E), *g = scratch.take(QUERIES * W);
+    float *qn = scratch.take(QUERIES * pe), *gn = scratch.take(QUERIES * pw), *p = scratch.take(QUERIES * KEYS);
+    float *d = scratch.take(QUERIES * KEYS), *turned = scratch.take(QUERIES * KEYS), *low = scratch.take(QUERIES);
+    float *mean = scratch.take(QUERIES), *dk = scratch.take(S * pe), *dv = scratch.take(S * pw);
     #pragma omp for schedule(dynamic)
-    for (int64_t b = 0; b < B; b++) {
-        const float *k = in1_p + b * S * E, *v = in2_p + b * S * W;
-        float *dk = out1_p + b * S * E, *dv = out2_p + b * S * W;
-        for (int64_t first = 0; first < L; first += step) {
-            const int64_t n = std::min(step, L - first), at = b * L + first;
-            const float *q = in0_p + at * E, *o = in3_p + at * W, *g = in5_p + at * W;
-            const float beta = first ? 1.f : 0.f;
-            float *p = weights.data(), *d = slopes.data();
-            dnnl_sgemm('N', 'T', n, S, E, scale, q, E, k, E, 0.f, p, S);
-            dnnl_sgemm('N', 'T', n, S, W, 1.f, g, W, v, W, 0.f, d, S);
-            #pragma omp parallel for if (!many)
-            for (int64_t r = 0; r < n; r++) {
-                float *pr = p + r * S, *dr = d + r * S, mean = 0;
-                const int64_t row = first + r, m = causal ? std::min(S, row + 1) : S;
-                const float* a = MASK ? MASK + ((b * MASK_BATCH / B) * MASK_ROWS + (MASK_ROWS == 1 ? 0 : row)) * S : nullptr;
-                const float low = in4_p[at + r];
-                for (int64_t c = 0; c < W; c++) mean += g[r * W + c] * o[r * W + c];
-                if (a) {
-                    #pragma omp simd
-                    for (int64_t c = 0; c < m; c++) pr[c] += a[c];
-                }
-                #pragma omp simd
-                for (int64_t c = 0; c < m; c++) {
-                    pr[c] = expf(pr[c] - low);
-                    dr[c] = pr[c] * (dr[c] - mean);
-                }
-                for (int64_t c = m; c < S; c++) pr[c] = dr[c] = 0;
+    for (int64_t part = 0; part < parts; part++) {
+        const int64_t begin = part * units / parts, end = (part + 1) * units / parts;
+        for (int64_t t = begin; t < end; t++) {
+            const int64_t m = t / groups, b = m / H, h = m % H, first = t % groups * QUERIES;
+            const int64_t n = std::min<int64_t>(QUERIES, L - first), width = padded(n);
+            const float *k = in1_p + b * kb + h * kh, *v = in2_p + b * vb + h * vh;
+            const float *qs = in0_p + b * qb + h * qh + first * qr, *gs = in5_p + b * gb + h * gh + first * gr;
+            const float* os = in3_p + b * ob + h * oh + first * orow;
+            const int64_t mask_row = m * mask_batch / (B * H) * mask_rows + (mask_rows == 1 ? 0 : first);
+            const float* mask = MASK ? MASK + mask_row * S : nullptr;
+            if (t == begin || first == 0) {
+                std::fill_n(dk, S * pe, 0.f);
+                std::fill_n(dv, S * pw, 0.f);
             }
-            dnnl_sgemm('T', 'N', S, W, n, 1.f, p, S, g, W, beta, dv, W);
-            dnnl_sgemm('N', 'N', n, E, S, scale, d, S, k, E, 0.f, out0_p + at * E, E);
-            dnnl_sgemm('T', 'N', S, E, n, scale, d, S, q, E, beta, dk, E);
+            transpose(n, E, qs, qr, q, width, scale2);
+            transpose(n, W, gs, gr, g, width);
+            for (int64_t i = 0; i < n; i++) {
+                float sum = 0;
+                #pragma omp simd reduction(+:sum)
+                for (int64_t c = 0; c < W; c++) sum += gs[i * gr + c] * os[i * orow + c];
+                mean[i] = sum;
+                low[i] = in4_p[m * L + first + i];
+                std::copy_n(qs + i * qr, E, qn + i * pe);
+                std::copy_n(gs + i * gr, W, gn + i * pw);
+            }
+            std::fill_n(dq, E * width, 0.f);
+            const int64_t last = causal ? std::min(S, first + n) : S;
+            for (int64_t key = 0; key < last; key += KEYS) {
+                const int64_t keys = std::min<int64_t>(KEYS, last - key);
+                product<SET>(keys, width / LANES, E, k + key * kr, kr, 1, q, width, p, width);
+                product<SET>(keys, width / LANES, W, v + key * vr, vr, 1, g, width, d, width);
+                restrict_scores(p, turned, width, n, keys, mask, mask_rows == 1 ? 0 : S, causal, first, key);
+                for (int64_t i = 0; i < width; i += LANES) {
+                    const vec shift = at(low + i), middle = at(mean + i);
+                    for (int64_t j = 0; j < keys; j++) {
+                        vec &x = at(p + j * width + i), &y = at(d + j * width + i);
+                        x = power2(x - shift);
+                        y = x * (y - middle);
+                    }
+                }
+                product<ADD>(E, width / LANES, keys, k + key * kr, 1, kr, d, width, dq, width);
+                product<ADD>(keys, pe / LANES, n, d, width, 1, qn, pe, dk + key * pe, pe);
+                product<ADD>(keys, pw / LANES, n, p, width, 1, gn, pw, dv + key * pw, pw);
+            }
+            transpose(E, n, dq, width, out0_p + b * qb + h * qh + first * qr, qr, scale);
+            if (t + 1 < end && t + 1 < (m + 1) * groups) continue;
+            if (begin > m * groups) {  // another part has the beginning of this matrix
+                pieces[part].assign(dk, dk + S * pe);
+                pieces[part].insert(pieces[part].end(), dv, dv + S * pw);
+                continue;
+            }
+            for (int64_t j = 0; j < S; j++) {
+                float *to = out1_p + b * kb + h * kh + j * kr;
+                for (int64_t c = 0; c < E; c++) to[c] = dk[j * pe + c] * scale;
+                std::copy_n(dv + j * pw, W, out2_p + b * vb + h * vh + j * vr);
+            }
+        }
+    }
+    for (int64_t part = 0; part < parts; part++) {
+        if (pieces[part].empty()) continue;
+        const int64_t m = part * units / parts / groups, b = m / H, h = m % H;
+        const float *more_k = pieces[part].data(), *more_v = more_k + S * pe;
+        #pragma omp for
+        for (int64_t j = 0; j < S; j++) {
+            float *to_k = out1_p + b * kb + h * kh + j * kr, *to_v = out2_p + b * vb + h * vh + j * vr;
+            for (int64_t c = 0; c < E; c++) to_k[c] += more_k[j * pe + c] * scale;
+            for (int64_t c = 0; c < W; c++) to_v[c] += more_v[j * pw + c];
         }
     }
 }

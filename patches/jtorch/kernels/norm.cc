@@ -1,4 +1,5 @@
-// Rows of in0 [rows, width] to mean 0 and variance 1, then * weight + bias by channel; the statistics come out too.
+// Rows of in0 [rows, width] to mean 0 and variance 1, then * weight + bias by channel, then FINISH (nothing or
+// SiLU); the statistics come out too.
 // A row holds width / inner channels of `inner` values each; row r starts at channel (r % groups) * width / inner.
 // Layer norm: inner = groups = 1. Two passes over the row; partial sums of 512 values go into a double.
 const int64_t rows = in0_shape0, width = in0_shape1;
@@ -39,10 +40,10 @@ for (int64_t r = 0; r < rows; r++) {
     const int64_t first = r % groups * channels;
     if (inner == 1) {
         #pragma omp simd
-        for (int64_t i = 0; i < width; i++) y[i] = (x[i] - mean) * scale * WEIGHT(first + i) + BIAS(first + i);
+        for (int64_t i = 0; i < width; i++) y[i] = FINISH((x[i] - mean) * scale * WEIGHT(first + i) + BIAS(first + i));
     } else for (int64_t c = 0; c < channels; c++) {
         const float w = scale * WEIGHT(first + c), b = BIAS(first + c);
         #pragma omp simd
-        for (int64_t i = c * inner; i < (c + 1) * inner; i++) y[i] = (x[i] - mean) * w + b;
+        for (int64_t i = c * inner; i < (c + 1) * inner; i++) y[i] = FINISH((x[i] - mean) * w + b);
     }
 }

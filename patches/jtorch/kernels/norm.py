@@ -3,32 +3,43 @@
 from pathlib import Path
 
 from ..startup import import_jittor
+from . import activation
 
 _FOLDER = Path(__file__).parent
-_FORWARD, _INPUT, _WEIGHTS = ((_FOLDER / f"{name}.cc").read_text() for name in ("norm", "norm_backward", "norm_weights"))
+_FORWARD, _INPUT, _SILU_INPUT, _WEIGHTS = ((_FOLDER / f"{name}.cc").read_text() for name in (
+    "norm", "norm_backward", "norm_silu_backward", "norm_weights"))
+_SILU = (activation.header("silu")
+         + "static inline float silu_value(float x) { float slope; return silu(x, &slope); }\n"
+         + "static inline float silu_slope(float x) { float slope; silu(x, &slope); return slope; }\n")
 
 
-def _header(weight, bias=None):
+def _header(weight, bias=None, silu=False):
     """``weight`` and ``bias`` are numbers of inputs or None."""
     w = "1.f" if weight is None else f"in{weight}_p[(i)]"
     b = "0.f" if bias is None else f"in{bias}_p[(i)]"
-    return f"#include <algorithm>\n#include <cmath>\n#define WEIGHT(i) {w}\n#define BIAS(i) {b}\n"
+    end = _SILU + "#define FINISH(v) silu_value(v)\n" if silu else "#define FINISH(v) (v)\n"
+    return f"#include <algorithm>\n#include <cmath>\n#define WEIGHT(i) {w}\n#define BIAS(i) {b}\n{end}"
 
 
-def norm(x, weight, bias, inner, groups, eps):
+def _inputs(inputs, *more):
+    """``inputs`` and those of ``more`` that are there, with the numbers of the latter (None for the others)."""
+    at = []
+    for t in more:
+        at.append(None if t is None else len(inputs))
+        inputs = inputs if t is None else [*inputs, t]
+    return inputs, at
+
+
+def norm(x, weight, bias, inner, groups, eps, silu=False):
     """(y, mean [rows], 1 / deviation [rows]) of x [rows, width]; ``weight`` and ``bias`` [channels] or None.
 
     A row holds width / inner channels of ``inner`` values, beginning with channel (row % groups) * width / inner.
+    With ``silu`` y is SiLU of the result.
     """
     jt = import_jittor()
-    inputs, at = [x], {}
-    for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None:
-            at[name] = len(inputs)
-            inputs.append(t)
+    inputs, at = _inputs([x], weight, bias)
     rows = x.shape[0]
-    return jt.code([x.shape, (rows,), (rows,)], ["float32"] * 3, inputs,
-                   cpu_header=_header(at.get("weight"), at.get("bias")), cpu_src=_FORWARD,
+    return jt.code([x.shape, (rows,), (rows,)], ["float32"] * 3, inputs, cpu_header=_header(*at, silu), cpu_src=_FORWARD,
                    data={"inner": float(inner), "groups": float(groups), "eps": eps})
 
 
@@ -38,6 +49,16 @@ def norm_backward(x, grad, mean, rstd, weight, inner, groups):
     inputs = [x, grad, mean, rstd, *([] if weight is None else [weight])]
     return jt.code(x.shape, "float32", inputs, cpu_header=_header(None if weight is None else 4), cpu_src=_INPUT,
                    data={"inner": float(inner), "groups": float(groups)})
+
+
+def norm_silu_backward(x, grad, mean, rstd, weight, bias, inner, groups, both=False):
+    """The gradient of x (inner > 1) from that of SiLU of the result; with ``both`` the gradient of the result too."""
+    jt = import_jittor()
+    inputs, at = _inputs([x, grad, mean, rstd], weight, bias)
+    n = 1 + both
+    r = jt.code([x.shape] * n, ["float32"] * n, inputs, cpu_header=f"{_header(*at, True)}#define DN out{n - 1}_p\n",
+                cpu_src=_SILU_INPUT, data={"inner": float(inner), "groups": float(groups)})
+    return r if both else r[0]
 
 
 def norm_weights(x, grad, mean, rstd, inner, groups):

@@ -3,14 +3,17 @@
 import math
 
 import numpy as np
+from jtorch.kernels import activation as kernel
 
-from .. import _raw
-from .._elementwise import compute_dtype, raw_scalar
+from .. import _engine, _raw
+from .._dtype import Size, float32
+from .._elementwise import compute_dtype, finish, raw_scalar
 from .._ops_pointwise import where
 from .._ops_reduce import _softmax
 from .._ops_reduce import log_softmax as _log_softmax
 from .._ops_shape import _reshape, wrap_dim
-from ._functional_common import autocast1, elementwise, in_place, no_grad, widen
+from ._functional_common import autocast1, elementwise, in_place, needs, no_grad, record, widen
+from ._functional_norm import silu_of_norm
 
 _SQRT1_2 = math.sqrt(0.5)
 _TANH_A = math.sqrt(2 / math.pi)
@@ -20,6 +23,33 @@ def _c(value, v):
     """A number as data that does not change the dtype of ``v``."""
     name = _raw.dtype_name(v)
     return np.asarray(value, np.float64 if name == "float64" else np.float32)
+
+
+def _native(x):
+    """Whether the C++ kernels apply: on the CPU, in float32, with the data in Jittor."""
+    return x.dtype is float32 and not _raw.jt.flags.use_cuda and type(x._data()) is _raw.Var
+
+
+def _activate(kind, raw, bw, x):
+    """One recorded activation: a C++ kernel each way where that applies, else the tensor operations ``raw`` and ``bw``.
+
+    The operations also serve second derivatives, and are the reference the kernels are tested against.
+    """
+    if not _native(x):
+        return elementwise(kind, raw, x, bw)
+    n = x.numel()
+    r = finish(_raw.reshape(kernel.activate(kind, _raw.reshape(x._data(), (n,))), x._shape), x._shape, float32, x._device)
+    if needs(x):
+        s = x._snap()
+
+        def backward(g):
+            if _engine.state.grad or g.dtype is not float32:
+                return (bw(g, s),)
+            v = kernel.activate_backward(kind, _raw.reshape(s._data(), (n,)), _raw.reshape(g._var(), (n,)))
+            return (finish(_raw.reshape(v, s._shape), s._shape, float32, g._device),)
+
+        record((r,), (x,), backward, kind)
+    return r
 
 
 def relu(input, inplace=False):
@@ -38,7 +68,10 @@ def _silu_grad(g, x):
 
 def silu(input, inplace=False):
     """x * sigmoid(x)."""
-    return in_place(input, lambda x: elementwise("silu", _raw_silu, x, _silu_grad), inplace)
+    fused = None if inplace else silu_of_norm(input, _silu_grad)
+    if fused is not None:
+        return fused
+    return in_place(input, lambda x: _activate("silu", _raw_silu, _silu_grad, x), inplace)
 
 
 def _raw_gelu(v):
@@ -64,9 +97,9 @@ def _gelu_tanh_grad(g, x):
 def gelu(input, approximate="none"):
     """x * Phi(x), exactly ('none') or by the 'tanh' approximation. Raises RuntimeError for other names."""
     if approximate == "none":
-        return elementwise("gelu", _raw_gelu, input, _gelu_grad)
+        return _activate("gelu", _raw_gelu, _gelu_grad, input)
     if approximate == "tanh":
-        return elementwise("gelu", _raw_gelu_tanh, input, _gelu_tanh_grad)
+        return _activate("gelu_tanh", _raw_gelu_tanh, _gelu_tanh_grad, input)
     raise RuntimeError(f"approximate argument must be either none or tanh, but got {approximate!r}")
 
 
@@ -225,6 +258,48 @@ def tanh(input):
 def sigmoid(input):
     """1 / (1 + exp(-x))."""
     return input.sigmoid()
+
+
+def gated(kind, input):
+    """First half times an activation of the second half: [..., 2 n] -> [..., n].
+
+    ``kind``: "gelu", "gelu_tanh" or "silu". As diffusers' GEGLU and the gated feed-forwards of language models, but
+    without copies of the halves.
+    """
+    n = input._shape[-1] // 2
+    if not _native(input) or not input.numel() or input._shape[-1] % 2:
+        return _gated_operations(kind, input)
+    rows = (input.numel() // (2 * n), 2 * n)
+    shape = Size((*input._shape[:-1], n))
+    r = finish(_raw.reshape(kernel.gated(kind, _raw.reshape(input._data(), rows)), shape), shape, float32, input._device)
+    if needs(input):
+        s = input._snap()
+
+        def backward(g):
+            if _engine.state.grad or g.dtype is not float32:
+                return _gated_gradient(kind, g, s)
+            v = kernel.gated_backward(kind, _raw.reshape(s._data(), rows), _raw.reshape(g._var(), (rows[0], n)))
+            return (finish(_raw.reshape(v, s._shape), s._shape, float32, g._device),)
+
+        record((r,), (input,), backward, f"gated_{kind}")
+    return r
+
+
+def _gated_operations(kind, x):
+    value, gate = x.chunk(2, -1)
+    raw, bw = _GATES[kind]
+    return value * elementwise(kind, raw, gate, bw)
+
+
+def _gated_gradient(kind, g, x):
+    from .. import cat
+
+    value, gate = x.chunk(2, -1)
+    raw, bw = _GATES[kind]
+    return (cat([g * elementwise(kind, raw, gate, bw), bw(g * value, gate)], -1),)
+
+
+_GATES = {"gelu": (_raw_gelu, _gelu_grad), "gelu_tanh": (_raw_gelu_tanh, _gelu_tanh_grad), "silu": (_raw_silu, _silu_grad)}
 
 
 def glu(input, dim=-1):

@@ -12,7 +12,7 @@ from .._ops_join import cat
 from .._ops_linalg import bmm_op
 from .._ops_pointwise import where
 from .._ops_reduce import _softmax
-from .._ops_shape import _reshape, expand_to
+from .._ops_shape import _reshape, expand_to, stored_order, with_order
 from .._tensor import mk
 from ._functional_common import autocast, no_grad, record
 from ._functional_linear import dropout, linear
@@ -40,7 +40,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
         scale: 1 / sqrt(E) if None.
 
     Returns:
-        [..., L, V].
+        [..., L, V]; 0 in rows whose keys are all masked, as in PyTorch.
 
     Raises:
         RuntimeError: a mask together with ``is_causal``, or dtypes that differ.
@@ -62,7 +62,7 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
 
 
 def _weights(q, k, mask, causal, scale, batch):
-    """softmax(q k^T * scale + mask) of [B, L, E] and [B, S, E] by tensor operations."""
+    """softmax(q k^T * scale + mask) of [B, L, E] and [B, S, E] by tensor operations; 0 where no key takes part."""
     rows, cols = q._shape[1], k._shape[1]
     scores = bmm_op(q * scale, k, False, True)
     if causal:
@@ -74,6 +74,8 @@ def _weights(q, k, mask, causal, scale, batch):
         else:
             scores = scores + mask.to(q.dtype)
         scores = _reshape(scores, (-1, rows, cols))
+        empty = (scores == -math.inf).all(-1, keepdim=True)
+        return where(empty, 0.0, _softmax(where(empty, 0.0, scores), -1))
     return _softmax(scores, -1)
 
 
@@ -106,37 +108,71 @@ def _kernel_mask(mask, batch, rows, cols):
     return _raw.cast(_raw.to_var(_reshape(mask, (math.prod(batch[:keep]), mask._shape[-2], cols))._data()), float32)
 
 
+def _four(x, batch):
+    """[..., rows, width] over a common batch as 4-D; two batch axes stay as they are, with the way they are stored."""
+    if tuple(x._shape[:-2]) != batch:
+        x = expand_to(x, (*batch, *x._shape[-2:]))
+    return x if len(batch) == 2 else _reshape(x, (math.prod(batch), 1, *x._shape[-2:]))
+
+
+def _stored(x):
+    """(data, order of axes) a kernel can read: rows whose numbers lie side by side. See `stored_order`."""
+    source, order = stored_order(x)
+    return (source, order) if type(source) is _raw.Var and order[3] == 3 else (x._var(), (0, 1, 2, 3))
+
+
+def _rows(source, order):
+    return kernel.rows(_raw.cast(source, float32), order)
+
+
+def _unstored(var, order, shape, dt, device):
+    """The tensor of this shape whose data is stored in this order of axes."""
+    source = _raw.cast(var, dt)
+    return with_order(finish(_raw.transpose(source, order), shape, dt, device), source, order)
+
+
 def _fused(q, k, v, mask, causal, scale, batch):
-    """Attention as one recorded node on the C++ kernels."""
-    q3, k3, v3 = (_three(t, batch) for t in (q, k, v))
-    dt, rows, cols = q.dtype, q._shape[-2], k._shape[-2]
+    """Attention as one recorded node on the C++ kernels. Heads may lie between the rows, as a transposed
+    [batch, L, heads, width] has them: they are read, and the result and the gradients are stored, as they lie."""
+    inputs = [_four(t, batch) for t in (q, k, v)]
+    dt, device, (rows, width), (cols, wide) = q.dtype, q._device, q._shape[-2:], v._shape[-2:]
     with no_grad(False):
         m = _kernel_mask(mask, batch, rows, cols)
-    raw = [_raw.cast(t._var(), float32) for t in (q3, k3, v3)]
-    out, lse = kernel.attention(*raw, scale, causal, m)
-    r = finish(out, out.shape, dt, q._device)
-    need = [t.requires_grad for t in (q3, k3, v3)]
+    stored = [_stored(t) for t in inputs]
+    sizes = (*inputs[0]._shape[:2], rows, cols, width, wide)
+    order = stored[0][1]
+    out, lse = kernel.attention(*(_rows(*x) for x in stored), sizes, scale, causal, m, order)
+    r = _unstored(out, order, (*sizes[:2], rows, wide), dt, device)
+    need = [t.requires_grad for t in inputs]
     if _engine.state.grad and any(need):
-        saved = [t._snap() for t in (q3, k3, v3)]
+        saved = [t._snap() for t in inputs]
+        for t in saved:
+            t._v = None  # made again from `stored`: pending, the transposed copies would run with the next synchronization
         mask = None if mask is None else mask.detach_copy()
 
         def backward(g):
             if _engine.state.grad:
+                for t, (source, axes) in zip(saved, stored):
+                    t._v = _raw.transpose(source, axes)
                 return _differentiable_gradients(g, *saved, mask, causal, scale, batch, need)
-            single = [_raw.cast(t._var(), float32) for t in (*saved, g)]
-            grads = kernel.attention_backward(*single[:3], out, lse, single[3], scale, causal, m)
-            return tuple(finish(d, s._shape, dt, g._device) if n else None for d, s, n in zip(grads, saved, need))
+            grads = kernel.attention_backward(*(_rows(*x) for x in stored), kernel.rows(out, order), lse,
+                                              _rows(*_stored(g)), sizes, scale, causal, m)
+            return tuple(_unstored(d, x[1], s._shape, dt, g._device) if n else None
+                         for d, x, s, n in zip(grads, stored, saved, need))
 
-        record((r,), tuple(t if n else None for t, n in zip((q3, k3, v3), need)), backward, "attention")
-    return _reshape(r, (*batch, rows, v._shape[-1])).detach_view()
+        record((r,), tuple(t if n else None for t, n in zip(inputs, need)), backward, "attention")
+    return r if len(batch) == 2 else _reshape(r, (*batch, rows, wide)).detach_view()
 
 
 def _differentiable_gradients(g, q, k, v, mask, causal, scale, batch, need):
+    shapes = [t._shape for t in (q, k, v)]
+    g, q, k, v = (_reshape(t, (-1, *t._shape[-2:])) for t in (g, q, k, v))
     p = _weights(q, k, mask, causal, scale, batch)
     d = bmm_op(g, v, False, True)
     d = p * (d - (d * p).sum(-1, keepdim=True)) * scale
-    return (bmm_op(d, k) if need[0] else None, bmm_op(d, q, True, False) if need[1] else None,
-            bmm_op(p, g, True, False) if need[2] else None)
+    products = ((d, k, False), (d, q, True), (p, g, True))
+    return tuple(_reshape(bmm_op(a, b, turned, False), s) if n else None
+                 for (a, b, turned), s, n in zip(products, shapes, need))
 
 
 def _project(query, key, value, e, w, b, separate, qw, kw, vw):

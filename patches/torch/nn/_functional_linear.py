@@ -119,7 +119,7 @@ def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
         if size + 2 * p < d * (k - 1) + 1:
             raise RuntimeError(f"Calculated padded input size per channel: ({size + 2 * p}). Kernel size: "
                                f"({d * (k - 1) + 1}). Kernel size can't be greater than actual input size")
-    r = _add_bias(conv_nd(x, w, stride, padding, dilation, groups), b, n)
+    r = conv_nd(x, w, stride, padding, dilation, groups, b)
     return r.squeeze(0).detach_view() if flat else r
 
 

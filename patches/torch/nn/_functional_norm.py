@@ -6,13 +6,14 @@ second derivatives, and are the reference the kernels are tested against.
 
 import math
 
+from jtorch.kernels import activation
 from jtorch.kernels import norm as kernel
 
 from .. import _engine, _raw
 from .._dtype import float32
 from .._elementwise import finish
 from .._ops_shape import _reshape
-from ._functional_common import autocast, no_grad, record, widen
+from ._functional_common import autocast, needs, no_grad, record, widen
 
 
 def _statistics(x2, eps):
@@ -61,7 +62,7 @@ def _forward(x, rows, inner, groups, weight, bias, eps):
     if _native(x, weight, bias):
         n = rows[1] // inner * groups
         y, mean, rstd = kernel.norm(_single(x, rows), _single(weight, (n,)), _single(bias, (n,)), inner, groups, eps)
-        return finish(_raw.reshape(y, x._shape), x._shape, x.dtype, x._device), (mean, rstd)
+        return finish(_raw.reshape(y, x._shape), x._shape, x.dtype, x._device), [mean, rstd]
     with no_grad(False):
         c, rstd = _statistics(_reshape(widen(x.detach_copy()), rows), eps)
         y = c * rstd
@@ -99,14 +100,61 @@ def normalize_rows(name, x, rows, inner, groups, weight, bias, eps):
             return _gradients(widen(g), c, rstd, rows, _view(rows, inner, groups), ws, need, shapes)
 
         record((r,), tuple(t if n else None for t, n in zip(inputs, need)), backward, name)
+    if name == "group_norm" and inner > 1 and type(saved) is list and x.dtype is float32:
+        channels = (rows[1] // inner * groups,)
+        values = _single(x, rows), _single(weight, channels), _single(bias, channels)
+        r._norm = (r._v, *values, rows, inner, groups, eps, saved)
     return r
+
+
+def silu_of_norm(r, slope):
+    """SiLU of a fresh result of `group_norm` in the same kernel; None for other tensors.
+
+    The tape is that of two operations, but the result between them is computed only where something else asks for it,
+    as is its gradient: `_kernel_gradients` finds the mark on that and differentiates both at once. ``slope(g, x)`` is
+    SiLU's gradient as tensor operations, for second derivatives.
+    """
+    mark = r.__dict__.get("_norm")
+    if mark is None or mark[0] is not r._data() or _raw.jt.flags.use_cuda:
+        return None
+    _, x, w, b, rows, inner, groups, eps, saved = mark
+    y, mean, rstd = kernel.norm(x, w, b, inner, groups, eps, True)
+    result = finish(_raw.reshape(y, r._shape), r._shape, float32, r._device)
+    if needs(r):
+        saved[:] = mean, rstd  # or the norm's own kernel would run for them
+        shape, device = r._shape, r._device
+
+        def between():
+            return kernel.norm(x, w, b, inner, groups, eps)[0]
+
+        def backward(g):
+            if _engine.state.grad:
+                s = finish(_raw.reshape(between(), shape), shape, float32, device)
+                s._rg, (s._node, s._out_nr) = True, edge
+                return (slope(g, s),)
+            gv = _single(g, rows)
+            flat = (rows[0] * rows[1],)
+            v = activation.activate_backward("silu", _raw.reshape(between(), flat), _raw.reshape(gv, flat))
+            d = finish(_raw.reshape(v, shape), shape, float32, device)
+            d._silu = (d._v, gv, b, saved)
+            return (d,)
+
+        record((result,), (r,), backward, "silu")
+        edge = result._node.edges[0]
+    return result
 
 
 def _kernel_gradients(g, x, w, saved, rows, inner, groups, need, shapes):
     xv, gv, (mean, rstd) = _single(x, rows), _single(g, rows), saved
     out = [None, None, None]
-    if need[0]:
-        wv = _single(w, (rows[1] // inner * groups,)) if w is not None else None
+    wv = _single(w, (rows[1] // inner * groups,)) if w is not None else None
+    mark = g.__dict__.get("_silu")
+    if mark is not None and mark[0] is g._data() and mark[3] is saved and need[0]:
+        both = need[1] or need[2]
+        out[0] = kernel.norm_silu_backward(xv, mark[1], mean, rstd, wv, mark[2], inner, groups, both)
+        if both:
+            out[0], gv = out[0]
+    elif need[0]:
         out[0] = kernel.norm_backward(xv, gv, mean, rstd, wv, inner, groups)
     if need[1] or need[2]:
         out[1:] = kernel.norm_weights(xv, gv, mean, rstd, inner, groups)

@@ -42,24 +42,31 @@ class RuleOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        touched = []
+        work = []
         with torch.no_grad():
             for group in self.param_groups:
                 for p in group["params"]:
                     if p.grad is None:
                         continue
-                    if p.is_complex():
+                    if p.dtype.is_complex:
                         raise NotImplementedError(
                             f"{type(self).__name__}: complex parameters are not implemented in torch on Jittor")
-                    state = self.state.get(p) or self._init_state(p, group)
-                    grad = flat(p.grad)
-                    self._update(p, -grad if group["maximize"] else grad, state, group)
-                    if state:  # a rule without state leaves no empty entry in the checkpoint
-                        self.state[p] = state
-                    touched.append(p)
-                    touched += [v for v in state.values() if isinstance(v, torch.Tensor)]
-        flush(touched)
+                    work.append((p, group))
+            self._update_all(work)
         return loss
+
+    def _update_all(self, work):
+        """Update the parameters of ``work``, a list of (parameter, its group)."""
+        touched = []
+        for p, group in work:
+            state = self.state.get(p) or self._init_state(p, group)
+            grad = flat(p.grad)
+            self._update(p, -grad if group["maximize"] else grad, state, group)
+            if state:  # a rule without state leaves no empty entry in the checkpoint
+                self.state[p] = state
+            touched.append(p)
+            touched += [v for v in state.values() if isinstance(v, torch.Tensor)]
+        flush(touched)
 
 
 def flush(tensors):

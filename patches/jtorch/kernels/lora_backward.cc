@@ -1,0 +1,13 @@
+// The gradients of lora.cc; W is frozen and has none.
+// in0 g [m,n]  in1 W [n,k]  in2 A [r,k]  in3 B [n,r]  in4 z A^T [m,r]  in5 z [m,k]
+// ->  out0 dA [r,k]  out1 dB [n,r]  DX [m,k] or null  DZ [m,k] or null (null: z is x, and its part goes into DX)
+const int64_t m = in0_shape0, n = in0_shape1, r = in2_shape0, k = in2_shape1;
+const float scale = data["scale"];
+std::vector<float> thin(m * r);
+float *h = thin.data(), *dx = DX, *dz = DZ;
+dnnl_sgemm('N', 'N', m, r, n, scale, in0_p, n, in3_p, r, 0.f, h, r);
+dnnl_sgemm('T', 'N', r, k, m, 1.f, h, r, in5_p, k, 0.f, out0_p, k);
+dnnl_sgemm('T', 'N', n, r, m, scale, in0_p, n, in4_p, r, 0.f, out1_p, r);
+if (dx) dnnl_sgemm('N', 'N', m, k, n, 1.f, in0_p, n, in1_p, k, 0.f, dx, k);
+if (dz) dnnl_sgemm('N', 'N', m, k, r, 1.f, h, r, in2_p, k, 0.f, dz, k);
+else if (dx) dnnl_sgemm('N', 'N', m, k, r, 1.f, h, r, in2_p, k, 1.f, dx, k);
