@@ -86,7 +86,7 @@ def empty_kernel_cache() -> Iterator[Path]:
         yield Path(folder)
 
 
-def run_workload(name: str, heavy: bool, options: argparse.Namespace, folder: Path) -> Row:
+def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespace, folder: Path) -> Row:
     """All measurements of one workload."""
     few = ["--budget", "0", "--least", "1" if options.quick else "2"] if heavy else []
     if options.quick and not heavy:
@@ -98,7 +98,7 @@ def run_workload(name: str, heavy: bool, options: argparse.Namespace, folder: Pa
     for turn in range(options.rounds):
         for side in ("pytorch", "jittor"):
             extra = list(few)
-            if side == "pytorch" and turn == 0 and options.channels_last and not name.startswith(NO_CONVOLUTION):
+            if side == "pytorch" and turn == 0 and options.channels_last and images:
                 plain = measure(side, name, folder / "plain", options.threads, "--budget", "0", "--least", "2")
                 last = measure(side, name, folder / "trial", options.threads, "--budget", "0", "--least", "2",
                                "--channels-last")
@@ -133,10 +133,6 @@ def run_workload(name: str, heavy: bool, options: argparse.Namespace, folder: Pa
     for side in ("jittor", "pytorch", "plain", "trial", "cold"):
         (folder / side / f"{name}.npz").unlink(missing_ok=True)
     return row
-
-
-#: Workloads without a convolution to turn.
-NO_CONVOLUTION = ("clip-text", "dinov2", "adamw", "train-step")
 
 
 def duration(seconds: float) -> str:
@@ -200,11 +196,11 @@ def main() -> None:
         if not python.exists():
             sys.exit(f"{python} is missing: bash scripts/setup.sh{' --reference' if side == 'pytorch' else ''}")
     ask = ("import json, sys; sys.path.insert(0, sys.argv[1]); import workloads as w; "
-           "print(json.dumps({k: [v.title, v.heavy] for k, v in w.WORKLOADS.items()}))")
+           "print(json.dumps({k: [v.title, v.heavy, v.images] for k, v in w.WORKLOADS.items()}))")
     answer = subprocess.run([SIDES["pytorch"], "-c", ask, HERE], capture_output=True, text=True, check=True).stdout
     known = json.loads(answer)
     if options.list:
-        print("\n".join(f"{name:22} {title}" for name, (title, _) in known.items()))
+        print("\n".join(f"{name:22} {title}" for name, (title, *_) in known.items()))
         return
     if unknown := set(options.names) - set(known):
         sys.exit(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -216,7 +212,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="jdiff-benchmark-") as folder:
         for number, name in enumerate(names):
             try:
-                rows[name] = run_workload(name, known[name][1], options, Path(folder))
+                rows[name] = run_workload(name, *known[name][1:], options, Path(folder))
             except RuntimeError as error:
                 rows[name] = {"failed": str(error)}
                 print(error, file=sys.stderr)

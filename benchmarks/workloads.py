@@ -24,7 +24,7 @@ class Prepared:
     """A workload that is ready to run: `step` runs it once and returns everything it computes, read back.
 
     `seconds`, if given, replaces the stopwatch around `step`: the durations that `step` itself found.
-    `model` is what may be turned to channels-last where that is faster.
+    `model` is what channels-last would turn.
     """
 
     step: Callable[[], Arrays]
@@ -34,11 +34,12 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """`title` stands in the table; `heavy` ones run fewer times."""
+    """`title` stands in the table; `heavy` ones run fewer times; `images` tells that channels-last is worth a trial."""
 
     title: str
     prepare: Callable[[], Prepared]
     heavy: bool = False
+    images: bool = True
 
 
 def normal(seed: int, *shape: int) -> torch.Tensor:
@@ -236,7 +237,8 @@ def train_step() -> Prepared:
     from jdiff_style.tiny_base import make_tiny_base
     from jdiff_style.train import Trainer
 
-    folder = Path(tempfile.mkdtemp(prefix="jdiff-benchmark-"))
+    temporary = tempfile.TemporaryDirectory(prefix="jdiff-benchmark-")
+    folder = Path(temporary.name)
     make_tiny_base(folder / "base")
     source = Path(__file__).resolve().parents[1] / "data" / "recipes" / "sample.yaml"
     recipe = make_recipe({**read_recipe(source), "steps": 60, "checkpoint_every": 0}, str(source))
@@ -244,8 +246,7 @@ def train_step() -> Prepared:
     prepared = Prepared(lambda: {}, seconds=[])
 
     def step() -> Arrays:
-        run = folder / f"run{len(list(folder.iterdir()))}"
-        run.mkdir()
+        run = Path(tempfile.mkdtemp(prefix="run", dir=temporary.name))
         trainer.train(run, 0)
         log = [json.loads(line) for path in sorted(run.glob("*.jsonl")) for line in path.read_text().splitlines()]
         ends = [entry["seconds"] for entry in log]
@@ -271,8 +272,8 @@ WORKLOADS = {
                                     heavy=True),
     "ddim-20": Workload("20 DDIM steps and decode, mini, 512 px", ddim_picture, heavy=True),
     "vae-decode": Workload("VAE decode, half width, 512 px", vae_decode),
-    "clip-text": Workload("CLIP-L text encoder, batch 8", clip_text),
-    "dinov2": Workload("DINOv2-base, 4 pictures", dinov2),
-    "adamw": Workload("AdamW, 10 M values in 500 tensors", adamw),
-    "train-step": Workload("`jdiff train` step, sample recipe", train_step),
+    "clip-text": Workload("CLIP-L text encoder, batch 8", clip_text, images=False),
+    "dinov2": Workload("DINOv2-base, 4 pictures", dinov2, images=False),
+    "adamw": Workload("AdamW, 10 M values in 500 tensors", adamw, images=False),
+    "train-step": Workload("`jdiff train` step, sample recipe", train_step, images=False),
 }

@@ -2,15 +2,12 @@
 // in0 int64 [rows, 10]: count, gradient, then old and new place of the parameter, exp_avg, exp_avg_sq, max_exp_avg_sq
 // (0 without amsgrad).  in1 float64 [rows, 8]: 1 - beta1, beta2, eps, step size, root of the second bias correction,
 // factor on the parameter, coupled decay, sign of the gradient.  out0 [1]: rows.
-const int64_t rows = in0_shape0, block = 16384;
-std::vector<std::pair<int64_t, int64_t>> work;  // (row, first value)
-for (int64_t r = 0; r < rows; r++)
-    for (int64_t a = 0; a < in0_p[r * 10]; a += block) work.emplace_back(r, a);
+const auto work = blocks(in0_p, in0_shape0, 10);
 #pragma omp parallel for schedule(dynamic, 2)
 for (int64_t k = 0; k < (int64_t)work.size(); k++) {
-    const auto* at = in0_p + work[k].first * 10;
-    const double* o = in1_p + work[k].first * 8;
-    const int64_t from = work[k].second, n = std::min<int64_t>(block, at[0] - from);
+    const auto* at = work[k].row;
+    const double* o = in1_p + (at - in0_p) / 10 * 8;
+    const int64_t from = work[k].from, n = work[k].count;
     const auto place = [&](int i) { return (float*)at[i] + from; };
     const float *g = place(1), *p = place(2), *m = place(4), *v = place(6), *x = place(8);
     float *new_p = place(3), *new_m = place(5), *new_v = place(7), *new_x = place(9);
@@ -42,4 +39,4 @@ for (int64_t k = 0; k < (int64_t)work.size(); k++) {
     else if (o[6] != 0) choose(yes, no);
     else choose(no, no);
 }
-out0_p[0] = rows;
+out0_p[0] = in0_shape0;

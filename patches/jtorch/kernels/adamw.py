@@ -7,7 +7,7 @@ import numpy as np
 from .buffers import launch, readable, writable
 
 _SOURCE = (Path(__file__).parent / "adamw.cc").read_text()
-_HEADER = "#include <algorithm>\n#include <cmath>\n#include <type_traits>\n#include <utility>\n#include <vector>\n"
+_HEADER = "#include <cmath>\n#include <type_traits>\n"
 
 
 def adam_step(grads, values, counts, options, amsgrad):

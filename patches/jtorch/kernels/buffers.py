@@ -13,7 +13,9 @@ import numpy as np
 
 from ..startup import import_jittor
 
-_SOURCE = (Path(__file__).parent / "buffers.cc").read_text()
+_FOLDER = Path(__file__).parent
+_SOURCE = (_FOLDER / "buffers.cc").read_text()
+_BLOCKS = (_FOLDER / "blocks.h").read_text()
 _HEADER = '#include <cstring>\n#include "mem/allocator/sfrl_allocator.h"\n'
 
 
@@ -25,10 +27,13 @@ _UNSHARED = _references([object()])[0] + 1  # the list's own reference, and what
 
 
 def launch(source, inputs, shape, data=None, header="", dtype="float64"):
-    """Run a ``jt.code`` kernel now. Its result as a NumPy array; ``inputs`` are arrays or variables."""
+    """Run a ``jt.code`` kernel over a table of addresses now. Its result as a NumPy array.
+
+    ``inputs`` are arrays or variables; the source may use blocks.h.
+    """
     jt = import_jittor()
     inputs = [jt.array(x) if isinstance(x, np.ndarray) else x for x in inputs]
-    return jt.code(shape, dtype, inputs, cpu_src=source, cpu_header=header, data=data or {}).numpy()
+    return jt.code(shape, dtype, inputs, cpu_src=source, cpu_header=_BLOCKS + header, data=data or {}).numpy()
 
 
 def _locate(values):

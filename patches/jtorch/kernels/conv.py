@@ -7,7 +7,7 @@ the direct algorithm.
 from pathlib import Path
 
 from ..startup import import_jittor
-from .bmm import _onednn_flags
+from . import onednn
 
 _FOLDER = Path(__file__).parent
 _FORWARD, _DATA, _WEIGHTS = ((_FOLDER / f"conv_{name}.cc").read_text() for name in ("forward", "data", "weights"))
@@ -29,7 +29,7 @@ def _code(shape, inputs, source, geometry, bias=False):
     jt = import_jittor()
     header = f"{_HEADER}#define HAS_BIAS {int(bias)}\n#define BIAS {'in2_p' if bias else 'nullptr'}\n"
     names = ("sh", "sw", "ph", "pw", "dh", "dw", "groups")
-    with jt.flag_scope(compile_options=_onednn_flags(jt)):
+    with jt.flag_scope(compile_options=onednn.flags()):
         return jt.code(shape, "float32", inputs, cpu_header=header, cpu_src=source,
                        data=dict(zip(names, map(float, geometry))))
 

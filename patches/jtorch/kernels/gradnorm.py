@@ -9,7 +9,6 @@ from .buffers import launch, readable, writable
 _FOLDER = Path(__file__).parent
 _NORM = (_FOLDER / "gradnorm.cc").read_text()
 _SCALE = (_FOLDER / "gradnorm_scale.cc").read_text()
-_HEADER = "#include <algorithm>\n#include <utility>\n#include <vector>\n"
 
 
 def total_norm(values, counts):
@@ -21,7 +20,7 @@ def total_norm(values, counts):
     if found is None:
         return None
     table = np.stack([np.array(counts, np.int64), found[0]], 1)
-    return float(np.sqrt(launch(_NORM, [table], (1,), header=_HEADER)[0]))
+    return float(np.sqrt(launch(_NORM, [table], (1,))[0]))
 
 
 def scale_all(values, counts, factor):
@@ -36,5 +35,5 @@ def scale_all(values, counts, factor):
         return None
     read, write, replacements, _kept = places
     table = np.stack([np.array(counts, np.int64), read, write], 1)
-    launch(_SCALE, [table], (1,), data={"factor": factor}, header=_HEADER)
+    launch(_SCALE, [table], (1,), data={"factor": factor})
     return replacements

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..startup import import_jittor
-from .bmm import _onednn_flags
+from . import onednn
 
 _FOLDER = Path(__file__).parent
 _FORWARD, _BACKWARD = ((_FOLDER / f"{name}.cc").read_text() for name in ("lora", "lora_backward"))
@@ -23,7 +23,7 @@ def lora(x, weight, bias, a, b, scale, z=None):
             at[name] = f"in{len(inputs)}_p"
             inputs.append(t)
     names = f"#define BIAS {at.get('BIAS', _NULL)}\n#define Z {at.get('Z', 'in0_p')}\n"
-    with jt.flag_scope(compile_options=_onednn_flags(jt)):
+    with jt.flag_scope(compile_options=onednn.flags()):
         return jt.code([(x.shape[0], weight.shape[0]), (x.shape[0], a.shape[0])], ["float32"] * 2, inputs,
                        cpu_header=_INCLUDES + names, cpu_src=_FORWARD, data={"scale": scale})
 
@@ -33,7 +33,7 @@ def lora_backward(grad, weight, a, b, h, z, scale, need_x, own_z):
     jt = import_jittor()
     shapes = [a.shape, b.shape] + [z.shape] * (need_x + own_z)
     dx, dz = "out2_p" if need_x else _NULL, f"out{2 + need_x}_p" if own_z else _NULL
-    with jt.flag_scope(compile_options=_onednn_flags(jt)):
+    with jt.flag_scope(compile_options=onednn.flags()):
         return jt.code(shapes, ["float32"] * len(shapes), [grad, weight, a, b, h, z],
                        cpu_header=f"{_INCLUDES}#define DX {dx}\n#define DZ {dz}\n", cpu_src=_BACKWARD,
                        data={"scale": scale})
