@@ -24,10 +24,6 @@ def _raw_bmm(a, b, ta, tb):
     if 0 in a.shape or 0 in b.shape:
         return _raw_bmm(a.numpy(), b.numpy(), ta, tb)
     if dt == "float32" and not _raw.jt.flags.use_cuda:
-        if a.shape[0] == 1 and b.shape[0] == 1:
-            r = _raw.jt.mkl_ops.mkl_matmul(_raw.jt.reshape(a, tuple(a.shape[1:])),
-                                           _raw.jt.reshape(b, tuple(b.shape[1:])), ta, tb)
-            return _raw.jt.reshape(r, (1, *r.shape))
         from jtorch.kernels.bmm import bmm
 
         return bmm(a, b, ta, tb)

@@ -18,5 +18,5 @@ def bmm(a, b, ta=False, tb=False):
     m = a.shape[2] if ta else a.shape[1]
     n = b.shape[1] if tb else b.shape[2]
     with jt.flag_scope(compile_options=onednn.flags()):
-        return jt.code((batch, m, n), "float32", [a, b], cpu_header="#include <dnnl.h>", cpu_src=_SOURCE,
+        return jt.code((batch, m, n), "float32", [a, b], cpu_header=onednn.GEMM, cpu_src=_SOURCE,
                        data={"ta": float(ta), "tb": float(tb)})

@@ -1,13 +1,8 @@
-// A frozen linear map with a low-rank one beside it: y = x W^T + bias + scale (z A^T) B^T through oneDNN's sgemm, which
-// adds into y. z is x after dropout, or x itself.
+// A frozen linear map with a low-rank one beside it: y = x W^T + bias + scale (z A^T) B^T by matrix products that
+// add into y. z is x after dropout, or x itself.
 // in0 x [m,k]  in1 W [n,k]  in2 A [r,k]  in3 B [n,r]  Z z [m,k]  BIAS [n] or null  ->  out0 y [m,n]  out1 z A^T [m,r]
 const int64_t m = in0_shape0, k = in0_shape1, n = in1_shape0, r = in2_shape0;
 const float scale = data["scale"];
-const float* bias = BIAS;
-if (bias) {
-    #pragma omp parallel for if (m * n > 65536)
-    for (int64_t i = 0; i < m; i++) memcpy(out0_p + i * n, bias, n * sizeof(float));
-}
-dnnl_sgemm('N', 'T', m, r, k, 1.f, Z, k, in2_p, k, 0.f, out1_p, r);
-dnnl_sgemm('N', 'T', m, n, k, 1.f, in0_p, k, in1_p, k, bias ? 1.f : 0.f, out0_p, n);
-dnnl_sgemm('N', 'T', m, n, r, scale, out1_p, r, in3_p, r, 1.f, out0_p, n);
+gemm('N', 'T', m, r, k, 1.f, Z, k, in2_p, k, 0.f, out1_p, r);
+gemm('N', 'T', m, n, k, 1.f, in0_p, k, in1_p, k, 0.f, out0_p, n, BIAS);
+gemm('N', 'T', m, n, r, scale, out1_p, r, in3_p, r, 1.f, out0_p, n);

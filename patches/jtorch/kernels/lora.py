@@ -7,7 +7,7 @@ from . import onednn
 
 _FOLDER = Path(__file__).parent
 _FORWARD, _BACKWARD = ((_FOLDER / f"{name}.cc").read_text() for name in ("lora", "lora_backward"))
-_INCLUDES = "#include <dnnl.h>\n#include <cstring>\n#include <vector>\n"
+_INCLUDES = f"#include <vector>\n{onednn.GEMM}"
 _NULL = "((float*)nullptr)"
 
 

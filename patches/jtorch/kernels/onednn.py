@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ..startup import import_jittor
 
+GEMM = (Path(__file__).parent / "gemm.h").read_text()
+
 
 @functools.cache
 def flags():

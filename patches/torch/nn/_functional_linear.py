@@ -1,6 +1,7 @@
 """Linear maps, convolutions, table look-ups and dropout."""
 
 import numpy as np
+from jtorch.kernels import linear as kernel
 
 from .. import _raw
 from .._conv import conv_nd, conv_transpose_nd
@@ -37,19 +38,24 @@ def linear(input, weight, bias=None):
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({lead.numel()}x{x._shape[-1] if x.ndim else 1} "
                            f"and {k}x{n})")
     m = lead.numel()
-    vx, vw = x._data(), w._data()
-    if type(vx) is not type(vw):
-        vx, vw = x._var(), w._var()
-    v = _raw.reshape(_raw_bmm(_raw.reshape(vx, (1, m, k)), _raw.reshape(vw, (1, n, k)), False, True), (*lead, n))
-    if b is not None:
-        vb = b._data() if b.dtype is x.dtype else _raw.cast(b._data(), x.dtype)
-        if type(v) is not np.ndarray and type(vb) is np.ndarray and b.dtype is x.dtype:
-            vb = b._var()
-        v = _raw.add(v, vb)
+    vx, vw, vb = x._data(), w._data(), None if b is None else b._data()
+    if type(vx) is not np.ndarray and x.dtype is float32 and not _raw.jt.flags.use_cuda and m and n and k and (
+            b is None or b.dtype is float32):
+        v = kernel.linear(vx, w._var(), None if b is None else b._var())
+    else:
+        v = _plain(vx, vw, vb, (1, m, k), (1, n, k), (*lead, n), x.dtype)
     r = finish(v, (*lead, n), x.dtype, x._device)
     if needs(x, w) or (b is not None and needs(b)):
         _record_linear(r, x, w, b, (1, m, k), (1, n, k), (1, m, n))
     return r
+
+
+def _plain(x, w, b, sx, sw, shape, dtype):
+    """The map by a product and a sum, on the host or in Jittor."""
+    if type(x) is not type(w):
+        x, w = _raw.to_var(x), _raw.to_var(w)
+    v = _raw.reshape(_raw_bmm(_raw.reshape(x, sx), _raw.reshape(w, sw), False, True), shape)
+    return v if b is None else _raw.add(v, _raw.cast(b, dtype))
 
 
 def _record_linear(r, x, w, b, sx, sw, sg):
