@@ -6,7 +6,13 @@ const bool ta = data["ta"] != 0, tb = data["tb"] != 0;
 const int64_t k = ta ? in0_shape1 : in0_shape2;
 const int64_t sa = in0_shape0 == 1 ? 0 : in0_shape1 * in0_shape2;
 const int64_t sb = in1_shape0 == 1 ? 0 : in1_shape1 * in1_shape2;
-#pragma omp parallel for schedule(dynamic) if (batch >= omp_get_max_threads())
-for (int64_t i = 0; i < batch; i++)
+auto product = [&](int64_t i) {
     gemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.f, in0_p + i * sa, in0_shape2, in1_p + i * sb, in1_shape2, 0.f,
          out0_p + i * m * n, n);
+};
+if (batch < omp_get_max_threads()) {
+    for (int64_t i = 0; i < batch; i++) product(i);
+} else {
+    #pragma omp parallel for schedule(dynamic)
+    for (int64_t i = 0; i < batch; i++) product(i);
+}

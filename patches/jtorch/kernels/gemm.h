@@ -19,17 +19,19 @@ static inline void gemm(char ta, char tb, int64_t m, int64_t n, int64_t k, float
         const bool thin = (t > 1 && m < 16 * t) || (threads / t > 1 && n < 16 * (threads / t));
         if (sides + (thin ? 1e15 : 0) < least) least = sides + (thin ? 1e15 : 0), rows = t, columns = threads / t;
     }
-    #pragma omp parallel for num_threads(rows * columns) if (rows * columns > 1)
-    for (int piece = 0; piece < rows * columns; piece++) {
+    auto piece = [&](int i, int j) {
         // Cuts at multiples of 16 keep vectors and cache lines whole.
         auto cut = [](int64_t size, int i, int of) { return i == of ? size : std::min(size, (size * i / of + 15) / 16 * 16); };
-        const int64_t top = cut(m, piece / columns, rows), end = cut(m, piece / columns + 1, rows);
-        const int64_t left = cut(n, piece % columns, columns), right = cut(n, piece % columns + 1, columns);
-        if (top >= end || left >= right) continue;
-        float* corner = c + top * ldc + left;
+        const int64_t top = cut(m, i, rows), end = cut(m, i + 1, rows);
+        const int64_t left = cut(n, j, columns), right = cut(n, j + 1, columns);
+        if (top >= end || left >= right) return;
         if (bias)
-            for (int64_t i = top; i < end; i++) memcpy(c + i * ldc + left, bias + left, (right - left) * sizeof(float));
+            for (int64_t r = top; r < end; r++) memcpy(c + r * ldc + left, bias + left, (right - left) * sizeof(float));
         dnnl_sgemm(ta, tb, end - top, right - left, k, alpha, a + (ta == 'T' ? top : top * lda), lda,
-                   b + (tb == 'T' ? left * ldb : left), ldb, beta, corner, ldc);
-    }
+                   b + (tb == 'T' ? left * ldb : left), ldb, beta, c + top * ldc + left, ldc);
+    };
+    // No region at all for one piece: libgomp starts new threads for a region inside another, even one of a single thread.
+    if (rows * columns == 1) return piece(0, 0);
+    #pragma omp parallel for schedule(static, 1)
+    for (int p = 0; p < rows * columns; p++) piece(p / columns, p % columns);
 }
