@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path)
     parser.add_argument("--budget", type=float, default=12.0, help="seconds to spend on timed runs (default %(default)s)")
     parser.add_argument("--least", type=int, default=3, help="timed runs at least (default %(default)s)")
+    parser.add_argument("--no-settle", action="store_true", help="time from the second run on, not from the third")
     parser.add_argument("--channels-last", action="store_true", help="turn the model to channels-last first")
     parser.add_argument("--first-only", action="store_true", help="stop after the first run")
     options = parser.parse_args()
@@ -60,7 +61,8 @@ def main() -> None:
     del found
     seconds: list[float] = []
     if not options.first_only:
-        prepared.step()  # once more: allocators and caches settle
+        if not options.no_settle:
+            prepared.step()  # once more: allocators and caches settle
         until = time.perf_counter() + options.budget
         while len(seconds) < options.least or (time.perf_counter() < until and len(seconds) < 50):
             began = time.perf_counter()

@@ -88,38 +88,39 @@ def empty_kernel_cache() -> Iterator[Path]:
 
 def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespace, folder: Path) -> Row:
     """All measurements of one workload."""
-    few = ["--budget", "0", "--least", "1" if options.quick else "2"] if heavy else []
-    if options.quick and not heavy:
+    few = []
+    if heavy:  # a run takes many seconds: two of them say enough
+        few = ["--budget", "0", "--no-settle", "--least", "1" if options.quick else "2"]
+    elif options.quick:
         few = ["--budget", "3", "--least", "2"]
+    formats: dict[str, list[str]] = {"pytorch": []}
+    if images and options.channels_last:
+        formats |= {"channels-last": ["--channels-last"]}
     seconds: dict[str, list[list[float]]] = {"jittor": [], "pytorch": []}
     rows: dict[str, Row] = {}
-    formats: list[str] = []
     peaks: dict[str, list[float]] = {"jittor": [], "pytorch": []}
-    for turn in range(options.rounds):
+    for _ in range(options.rounds):
         for side in ("pytorch", "jittor"):
-            extra = list(few)
-            if side == "pytorch" and turn == 0 and options.channels_last and images:
-                plain = measure(side, name, folder / "plain", options.threads, "--budget", "0", "--least", "2")
-                last = measure(side, name, folder / "trial", options.threads, "--budget", "0", "--least", "2",
-                               "--channels-last")
-                if min(last["seconds"]) < min(plain["seconds"]):
-                    formats = ["--channels-last"]
             if side == "pytorch":
-                extra += formats
-            rows[side] = measure(side, name, folder / side, options.threads, *extra)
+                # Each layout in the first turn, the better one from then on.
+                tried = {form: measure(side, name, folder / form, options.threads, *few, *arguments)
+                         for form, arguments in formats.items()}
+                best = min(tried, key=lambda form: statistics.median(tried[form]["seconds"]))
+                formats, rows[side] = {best: formats[best]}, tried[best]
+            else:
+                rows[side] = measure(side, name, folder / side, options.threads, *few)
             seconds[side].append(rows[side]["seconds"])
             peaks[side].append(rows[side]["peak_mb"])
     # The time of channels-last counts where it is shorter, the numbers of the plain layout always: on the large pictures
     # of vae-decode PyTorch's channels-last path is itself 2e-5 away from float64.
-    reference = folder / ("plain" if formats else "pytorch")
-    error, where = difference(folder / "jittor" / f"{name}.npz", reference / f"{name}.npz")
+    error, where = difference(folder / "jittor" / f"{name}.npz", folder / "pytorch" / f"{name}.npz")
     ours, theirs = ([t for part in seconds[side] for t in part] for side in ("jittor", "pytorch"))
     turns = [statistics.median(b) / statistics.median(a) for a, b in zip(seconds["jittor"], seconds["pytorch"])]
     row: Row = {
         "jittor_s": statistics.median(ours), "pytorch_s": statistics.median(theirs),
         "jittor_all": seconds["jittor"], "pytorch_all": seconds["pytorch"],
         "jittor_mb": max(peaks["jittor"]), "pytorch_mb": max(peaks["pytorch"]),
-        "error": error, "error_in": where, "channels_last": bool(formats),
+        "error": error, "error_in": where, "channels_last": "channels-last" in formats,
         "warm_s": sum(rows["jittor"][key] for key in ("import_s", "build_s", "first_s")),
         "torch": rows["pytorch"]["torch"], "backend": rows["jittor"]["torch"],
     }
@@ -130,7 +131,7 @@ def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespa
             cold = measure("jittor", name, folder / "cold", options.threads, "--first-only", home=home)
         row["cold_s"] = cold["first_s"]
         row["cold_build_s"] = cold["build_s"]
-    for side in ("jittor", "pytorch", "plain", "trial", "cold"):
+    for side in ("jittor", "pytorch", "channels-last", "cold"):
         (folder / side / f"{name}.npz").unlink(missing_ok=True)
     return row
 

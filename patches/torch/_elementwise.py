@@ -143,6 +143,16 @@ def binary(name, rawf, a, b, bw=None, dt=None, out=None):
 
     ``bw(g, a, b, out)`` gives both gradients (before reduction); ``dt`` is the compute dtype, ``out`` the result's.
     """
+    if dt is None and out is None and isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype is float32 is b.dtype:
+        va, vb = a._data(), b._data()
+        if type(va) is _raw.Var is type(vb):  # the usual case, without the questions below
+            sa, sb = a._shape, b._shape
+            r = mk(rawf(va, vb), sa if sa == sb else broadcast_shape(sa, sb), float32,
+                   a._device if sa else b._device)
+            _cut_long_chain(r, 1 + max(a._depth, b._depth))
+            if bw is not None and _engine.state.grad and (a._rg or b._rg):
+                _record_binary(name, a, b, a._rg, b._rg, sa, sb, bw, r)
+            return r
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = mk(np.asarray(a), (), scalar_dtype(a))
     if dt is None:

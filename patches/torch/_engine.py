@@ -68,9 +68,10 @@ class AccumulateGrad:
 
 def edge_of(t):
     """The tape edge gradients of ``t`` go to, or None."""
-    if not t.requires_grad:
+    if t._base is not None:
+        t._sync_view()
+    if not t._rg:
         return None
-    t._sync_view()
     if t._node is not None:
         return (t._node, t._out_nr)
     acc = t._acc
@@ -81,11 +82,12 @@ def edge_of(t):
 
 def record(outputs, inputs, fn, name):
     """Attach ``outputs`` (fresh tensors) to the tape. ``fn(*grads) -> tuple`` of gradients for ``inputs``."""
-    edges = tuple(edge_of(t) if t is not None else None for t in inputs)
-    node = Node(fn, edges, tuple((o._shape, o.dtype) for o in outputs), name)
+    # Lists, not generators, here and in `needs`: this runs for every operation.
+    edges = tuple([None if t is None else edge_of(t) for t in inputs])
+    node = Node(fn, edges, tuple([(o._shape, o.dtype) for o in outputs]), name)
     for i, o in enumerate(outputs):
         if o.dtype._kind >= 2:
-            o.requires_grad = True
+            o._rg = True
             o._node = node
             o._out_nr = i
 
@@ -94,8 +96,10 @@ def needs(*tensors):
     """Whether an operation on these tensors has to be recorded."""
     if not state.grad:
         return False
-    for t in tensors:  # noqa: SIM110 - a loop: any() over a generator costs three times as much, and this runs for every operation
-        if t.requires_grad:
+    for t in tensors:
+        if t._base is not None:
+            t._sync_view()
+        if t._rg:
             return True
     return False
 

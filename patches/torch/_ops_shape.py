@@ -53,7 +53,7 @@ def _full_shape(shape, n):
 
 
 def _view_strides(x, shape):
-    """Strides of a reshape of a non-contiguous tensor, or None where PyTorch would have to copy."""
+    """Strides of a reshape of a non-contiguous tensor; None: contiguous; False: PyTorch would have to copy."""
     if x._strides is None:
         return None
     dummy = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), x._shape, x._strides)
@@ -163,14 +163,14 @@ def permute(input, *dims):
         raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of"
                            f" the desired ordering of dimensions i.e. input.dim() = {n} is not equal to len(dims) = "
                            f"{len(dims)}")
-    dims = tuple(wrap_dim(d, n) for d in dims)
+    dims = tuple([d if 0 <= d < n else wrap_dim(d, n) for d in dims])
     inv = tuple(sorted(range(n), key=dims.__getitem__))
-    st = x.stride()
+    st, shape = x.stride(), tuple(x._shape)  # a tuple: indexing torch.Size is slower
     source, order = stored_order(x)
-    order = tuple(order[d] for d in dims)
-    r = view_op(x, _raw.transpose(source, order) if n else source, [x._shape[d] for d in dims],
+    order = tuple([order[d] for d in dims])
+    r = view_op(x, _raw.transpose(source, order) if n else source, [shape[d] for d in dims],
                 lambda g: (g.permute(inv),), lambda b: permute(b, dims), lambda b, new: permute(new, inv), "permute",
-                tuple(st[d] for d in dims))
+                tuple([st[d] for d in dims]))
     return with_order(r, source, order)
 
 

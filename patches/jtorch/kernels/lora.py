@@ -1,5 +1,6 @@
 """A frozen linear map with a low-rank one beside it (LoRA), forward and backward, on the CPU in float32."""
 
+import math
 from pathlib import Path
 
 from ..startup import import_jittor
@@ -12,9 +13,9 @@ _NULL = "((float*)nullptr)"
 
 
 def lora(x, weight, bias, a, b, scale, z=None):
-    """(y [m, n], h [m, r]): y = x weight^T + bias + scale h b^T with h = z a^T.
+    """(y [..., n], h [m, r]): y = x weight^T + bias + scale h b^T with h = z a^T; m is the number of x's rows.
 
-    x [m, k], weight [n, k], bias [n] or None, a [r, k], b [n, r]; z [m, k] is x after dropout, None for x itself.
+    x [..., k], weight [n, k], bias [n] or None, a [r, k], b [n, r]; z like x is x after dropout, None for x itself.
     """
     jt = import_jittor()
     inputs, at = [x, weight, a, b], {}
@@ -24,7 +25,8 @@ def lora(x, weight, bias, a, b, scale, z=None):
             inputs.append(t)
     names = f"#define BIAS {at.get('BIAS', _NULL)}\n#define Z {at.get('Z', 'in0_p')}\n"
     with jt.flag_scope(compile_options=onednn.flags()):
-        return jt.code([(x.shape[0], weight.shape[0]), (x.shape[0], a.shape[0])], ["float32"] * 2, inputs,
+        lead, n = list(x.shape[:-1]), weight.shape[0]
+        return jt.code([(*lead, n), (math.prod(lead), a.shape[0])], ["float32"] * 2, inputs,
                        cpu_header=_INCLUDES + names, cpu_src=_FORWARD, data={"scale": scale})
 
 

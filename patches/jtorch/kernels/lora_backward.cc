@@ -1,7 +1,7 @@
 // The gradients of lora.cc; W is frozen and has none.
-// in0 g [m,n]  in1 W [n,k]  in2 A [r,k]  in3 B [n,r]  in4 z A^T [m,r]  in5 z [m,k]
-// ->  out0 dA [r,k]  out1 dB [n,r]  DX [m,k] or null  DZ [m,k] or null (null: z is x, and its part goes into DX)
-const int64_t m = in0_shape0, n = in0_shape1, r = in2_shape0, k = in2_shape1;
+// in0 g [..., n], m rows  in1 W [n,k]  in2 A [r,k]  in3 B [n,r]  in4 z A^T [m,r]  in5 z [..., k]
+// ->  out0 dA [r,k]  out1 dB [n,r]  DX like z or null  DZ like z or null (null: z is x, and its part goes into DX)
+const int64_t n = in1_shape0, m = in0->num / n, r = in2_shape0, k = in2_shape1;
 const float scale = data["scale"];
 std::vector<float> thin(m * r);
 float *h = thin.data(), *dx = DX, *dz = DZ;

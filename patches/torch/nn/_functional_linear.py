@@ -5,10 +5,11 @@ from jtorch.kernels import linear as kernel
 
 from .. import _raw
 from .._conv import conv_nd, conv_transpose_nd
-from .._dtype import float32, int64
+from .._dtype import Size, float32, int64
 from .._elementwise import finish
 from .._ops_index import take
 from .._ops_linalg import _raw_bmm, bmm_op
+from .._ops_random import _engine_of as engine_of
 from .._ops_shape import _reshape, unsqueeze
 from .._tensor import mk
 from ._functional_common import autocast, in_place, needs, no_grad, ntuple, record
@@ -310,6 +311,10 @@ def _noise(x, shape, p):
 def _drop(x, p, shape):
     if p == 1:
         return x * 0
+    if x.dtype is float32 and not x.is_meta:
+        keep = engine_of(None).bernoulli(shape.numel(), 1 - p).astype(np.float32)
+        keep /= np.float32(1 - p)
+        return x * mk(keep.reshape(shape), shape, float32, x._device)
     return x * (_noise(x, shape, p) / (1 - p))
 
 
@@ -325,7 +330,7 @@ def _dropout_channels(input, p, training, inplace, lead):
     _check_p(p)
     if not training or p == 0 or input.numel() == 0:
         return input
-    return in_place(input, lambda x: _drop(x, p, (*x._shape[:lead], *(1,) * (x.ndim - lead))), inplace)
+    return in_place(input, lambda x: _drop(x, p, Size((*x._shape[:lead], *(1,) * (x.ndim - lead)))), inplace)
 
 
 def dropout1d(input, p=0.5, training=True, inplace=False):

@@ -4,7 +4,7 @@ from jtorch.kernels import lora as kernel
 
 from .. import _engine, _raw
 from .._dtype import Size, float32
-from .._elementwise import finish
+from .._tensor import mk
 from ..amp import autocast_mode
 from ._functional_common import needs, record
 
@@ -26,16 +26,11 @@ def lora_linear(x, weight, bias, a, b, scale, z=None):
     Returns:
         float32 [..., out].
     """
-    n, k = weight._shape
-    flat, shape = (x.numel() // k, k), Size((*x._shape[:-1], n))
+    n = weight._shape[0]
     own = z is not None
-
-    def rows(t):
-        return _raw.reshape(t._var(), flat)
-
-    wv, av, bv = weight._var(), a._var(), b._var()
-    y, h = kernel.lora(rows(x), wv, None if bias is None else bias._var(), av, bv, float(scale), rows(z) if own else None)
-    r = finish(_raw.reshape(y, shape), shape, float32, x._device)
+    y, h = kernel.lora(x._var(), weight._var(), None if bias is None else bias._var(), a._var(), b._var(), float(scale),
+                       z._var() if own else None)
+    r = mk(y, Size((*tuple(x._shape)[:-1], n)), float32, x._device)
     inputs = (a, b, x, z if own else None)
     if needs(*(t for t in inputs if t is not None)):
         need = [t is not None and t.requires_grad for t in inputs]
@@ -44,12 +39,11 @@ def lora_linear(x, weight, bias, a, b, scale, z=None):
         def backward(g):
             if _engine.state.grad or g.dtype is not float32:
                 return _operations(g, ws, a_, b_, zs, scale, need, own)
-            d = kernel.lora_backward(_raw.reshape(g._var(), (flat[0], n)), ws._var(), a_._var(), b_._var(), h, rows(zs),
-                                     float(scale), need[2], own)
+            d = kernel.lora_backward(g._var(), ws._var(), a_._var(), b_._var(), h, zs._var(), float(scale), need[2], own)
             d = iter(d)
             found = [next(d) if made else None for made in (True, True, need[2], own)]
-            return tuple(finish(_raw.reshape(v, s._shape), s._shape, float32, g._device) if needed else None
-                         for v, s, needed in zip(found, (a_, b_, zs, zs), need))
+            return tuple([mk(v, s._shape, float32, g._device) if needed else None
+                          for v, s, needed in zip(found, (a_, b_, zs, zs), need)])
 
         record((r,), tuple(t if needed else None for t, needed in zip(inputs, need)), backward, "lora_linear")
     return r

@@ -53,8 +53,10 @@ def _single(t, shape=None):
     """Data of a tensor in float32 (None passes)."""
     if t is None:
         return None
-    v = _raw.cast(_raw.to_var(t._data()), float32)
-    return v if shape is None else _raw.reshape(v, shape)
+    v = t._data()
+    if t.dtype is not float32 or type(v) is not _raw.Var:
+        v = _raw.cast(_raw.to_var(v), float32)
+    return v if shape is None or t._shape == shape else _raw.reshape(v, shape)
 
 
 def _forward(x, rows, inner, groups, weight, bias, eps):

@@ -83,8 +83,14 @@ class TreeMixin:
 
     def modules(self):
         """Iterate over this module and all below it, each once."""
-        for _, module in self.named_modules():
-            yield module
+        # Not by way of named_modules: diffusers walks through all modules twice in each forward with LoRA.
+        seen, left = set(), [self]
+        while left:
+            module = left.pop()
+            if module not in seen:
+                seen.add(module)
+                yield module
+                left += [child for child in reversed(module._modules.values()) if child is not None]
 
     def named_modules(self, memo=None, prefix="", remove_duplicate=True):
         """Iterate over (dotted name, module), this module first under the name `prefix`."""
