@@ -152,7 +152,7 @@ def _nan_through(a, b, r):
 def _extreme(np_fn, jt_fn):
     def op(a, b):
         if type(a) is ndarray and type(b) is ndarray:
-            return np_fn(a, b)
+            return np.asarray(np_fn(a, b))  # of two scalars NumPy makes a scalar, not an array
         a, b = _same_shape(*_pair(a, b))
         r = jt_fn(a, b)
         return _nan_through(a, b, r) if "float" in str(r.dtype) else r
