@@ -1,7 +1,7 @@
 // softmax(scale * Q K^T + mask) V in float32, one tile of queries and keys at a time (FlashAttention's online softmax,
 // Dao et al. 2022, algorithm 1). Queries lie along the vector's lanes, so that maxima, sums and powers need no
 // reduction across lanes; the scores of a tile stay in the L1 cache and no [L, S] matrix exists.
-// in0 Q  in1 K  in2 V  MASK [MB,MR,S] or none  ->  out0 O  out1 [B*H*L], log2 of the sum of 2^(score * log2(e)), from
+// in0 Q  in1 K  in2 V  MASK [MB,MR,S] or none  KEEP a bit for each weight that dropout keeps, or none  ->  out0 O  out1 [B*H*L], log2 of the sum of 2^(score * log2(e)), from
 // which the backward kernel makes the weights again; infinity for a row whose keys are all left out: its result is 0.
 using namespace tiles;
 const int64_t B = data["B"], H = data["H"], L = data["L"], S = data["S"], E = data["E"], W = data["W"];
@@ -49,6 +49,7 @@ const int64_t groups = (L + QUERIES - 1) / QUERIES;
                 }
                 at(total + i) = at(total + i) * factor + sum;
             }
+            if (KEEP) drop(p, width, n, keys, KEEP, (m * L + first) * S + key, S, data["keep"]);
             if (key) product<SCALED>(W, width / LANES, keys, v + key * vr, 1, vr, p, width, o, width, alpha);
             else product<SET>(W, width / LANES, keys, v, 1, vr, p, width, o, width);
         }

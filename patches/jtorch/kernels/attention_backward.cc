@@ -1,5 +1,5 @@
 // Gradients of attention.cc. The weights of a tile are made again from the scores and in4 (Dao et al. 2022, algorithm 4).
-// in0 Q  in1 K  in2 V  in3 O  in4 [B*H*L]  in5 dO  MASK or none  ->  out0 dQ  out1 dK  out2 dV, stored like Q, K, V
+// in0 Q  in1 K  in2 V  in3 O  in4 [B*H*L]  in5 dO  MASK, KEEP or none  ->  out0 dQ  out1 dK  out2 dV, stored like Q, K, V
 using namespace tiles;
 const int64_t B = data["B"], H = data["H"], L = data["L"], S = data["S"], E = data["E"], W = data["W"];
 const int64_t qb = data["qb"], qh = data["qh"], qr = data["qr"], kb = data["kb"], kh = data["kh"], kr = data["kr"];
@@ -55,6 +55,8 @@ std::vector<std::vector<float>> pieces(parts);
                 product<SET>(keys, width / LANES, E, k + key * kr, kr, 1, q, width, p, width);
                 product<SET>(keys, width / LANES, W, v + key * vr, vr, 1, g, width, d, width);
                 restrict_scores(p, turned, width, n, keys, mask, mask_rows == 1 ? 0 : S, causal, first, key);
+                const int64_t bit = (m * L + first) * S + key;
+                if (KEEP) drop(d, width, n, keys, KEEP, bit, S, data["keep"]);
                 for (int64_t i = 0; i < width; i += LANES) {
                     const vec shift = at(low + i), middle = at(mean + i);
                     for (int64_t j = 0; j < keys; j++) {
@@ -63,6 +65,7 @@ std::vector<std::vector<float>> pieces(parts);
                         y = x * (y - middle);
                     }
                 }
+                if (KEEP) drop(p, width, n, keys, KEEP, bit, S, data["keep"]);
                 product<ADD>(E, width / LANES, keys, k + key * kr, 1, kr, d, width, dq, width);
                 product<ADD>(keys, pe / LANES, n, d, width, 1, qn, pe, dk + key * pe, pe);
                 product<ADD>(keys, pw / LANES, n, p, width, 1, gn, pw, dv + key * pw, pw);

@@ -147,4 +147,12 @@ static inline void restrict_scores(float* p, float* turned, int64_t width, int64
             for (int64_t i = 0; i < std::min(width, key + j - first); i++) p[j * width + i] = -INF;
 }
 
+// Dropout of a tile of transposed weights: times `factor` where the bit at `bit` + i * stride + j is set, else 0.
+// NumPy's packbits order: the highest bit of a byte comes first.
+static inline void drop(float* p, int64_t width, int64_t n, int64_t m, const uint8_t* bits, int64_t bit, int64_t stride,
+                        float factor) {
+    for (int64_t i = 0; i < n; i++, bit += stride)
+        for (int64_t j = 0; j < m; j++) p[j * width + i] *= bits[(bit + j) >> 3] >> (7 - ((bit + j) & 7)) & 1 ? factor : 0.f;
+}
+
 }  // namespace tiles

@@ -12,6 +12,7 @@ from .._ops_join import cat
 from .._ops_linalg import bmm_op
 from .._ops_pointwise import where
 from .._ops_reduce import _softmax
+from .._ops_random import _engine_of as engine_of
 from .._ops_shape import _reshape, expand_to, stored_order, with_order
 from .._tensor import mk
 from ._functional_common import autocast, no_grad, record
@@ -56,8 +57,8 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if attn_mask is not None:
         batch = broadcast_shape(batch, attn_mask._shape[:-2])
     batch = tuple(batch)
-    if _fits_kernel(q, k, v, attn_mask, dropout_p):
-        return _fused(q, k, v, attn_mask, is_causal, scale, batch)
+    if 0 <= dropout_p < 1 and _fits_kernel(q, k, v, attn_mask):
+        return _fused(q, k, v, attn_mask, dropout_p, is_causal, scale, batch)
     return _plain(q, k, v, attn_mask, dropout_p, is_causal, scale, batch)
 
 
@@ -87,8 +88,8 @@ def _plain(q, k, v, mask, dropout_p, causal, scale, batch):
     return _reshape(r, (*batch, q._shape[-2], v._shape[-1])).detach_view()
 
 
-def _fits_kernel(q, k, v, mask, dropout_p):
-    if dropout_p or _raw.jt.flags.use_cuda or q.dtype.itemsize > 4 or (mask is not None and mask.requires_grad):
+def _fits_kernel(q, k, v, mask):
+    if _raw.jt.flags.use_cuda or q.dtype.itemsize > 4 or (mask is not None and mask.requires_grad):
         return False
     return all(t.numel() and type(t._data()) is _raw.Var for t in (q, k, v))
 
@@ -131,7 +132,17 @@ def _unstored(var, order, shape, dt, device):
     return with_order(finish(_raw.transpose(source, order), shape, dt, device), source, order)
 
 
-def _fused(q, k, v, mask, causal, scale, batch):
+def _kept(dropout_p, count):
+    """What the kernels take as dropout: (a bit for each of ``count`` weights, as `dropout` would draw them, the
+    probability of a set bit). A thirty-second of the weights' memory."""
+    if not dropout_p:
+        return None
+    draw, step = engine_of(None).bernoulli, 1 << 23
+    bits = [np.packbits(draw(min(step, count - i), 1 - dropout_p)) for i in range(0, count, step)]
+    return _raw.to_var(np.concatenate(bits)), 1 - dropout_p
+
+
+def _fused(q, k, v, mask, dropout_p, causal, scale, batch):
     """Attention as one recorded node on the C++ kernels. Heads may lie between the rows, as a transposed
     [batch, L, heads, width] has them: they are read, and the result and the gradients are stored, as they lie."""
     inputs = [_four(t, batch) for t in (q, k, v)]
@@ -141,7 +152,8 @@ def _fused(q, k, v, mask, causal, scale, batch):
     stored = [_stored(t) for t in inputs]
     sizes = (*inputs[0]._shape[:2], rows, cols, width, wide)
     order = stored[0][1]
-    out, lse = kernel.attention(*(_rows(*x) for x in stored), sizes, scale, causal, m, order)
+    kept = _kept(dropout_p, sizes[0] * sizes[1] * rows * cols)
+    out, lse = kernel.attention(*(_rows(*x) for x in stored), sizes, scale, causal, m, order, kept)
     r = _unstored(out, order, (*sizes[:2], rows, wide), dt, device)
     need = [t.requires_grad for t in inputs]
     if _engine.state.grad and any(need):
@@ -154,9 +166,9 @@ def _fused(q, k, v, mask, causal, scale, batch):
             if _engine.state.grad:
                 for t, (source, axes) in zip(saved, stored):
                     t._v = _raw.transpose(source, axes)
-                return _differentiable_gradients(g, *saved, mask, causal, scale, batch, need)
+                return _differentiable_gradients(g, *saved, mask, kept, causal, scale, batch, need)
             grads = kernel.attention_backward(*(_rows(*x) for x in stored), kernel.rows(out, order), lse,
-                                              _rows(*_stored(g)), sizes, scale, causal, m)
+                                              _rows(*_stored(g)), sizes, scale, causal, m, kept)
             return tuple(_unstored(d, x[1], s._shape, dt, g._device) if n else None
                          for d, x, s, n in zip(grads, stored, saved, need))
 
@@ -164,13 +176,17 @@ def _fused(q, k, v, mask, causal, scale, batch):
     return r if len(batch) == 2 else _reshape(r, (*batch, rows, wide)).detach_view()
 
 
-def _differentiable_gradients(g, q, k, v, mask, causal, scale, batch, need):
+def _differentiable_gradients(g, q, k, v, mask, kept, causal, scale, batch, need):
     shapes = [t._shape for t in (q, k, v)]
     g, q, k, v = (_reshape(t, (-1, *t._shape[-2:])) for t in (g, q, k, v))
     p = _weights(q, k, mask, causal, scale, batch)
-    d = bmm_op(g, v, False, True)
+    d, dropped = bmm_op(g, v, False, True), p
+    if kept is not None:
+        factor = np.unpackbits(kept[0].numpy(), count=p.numel()).astype(np.float32) / np.float32(kept[1])
+        factor = mk(factor.reshape(p._shape), p._shape, float32)
+        d, dropped = d * factor, p * factor
     d = p * (d - (d * p).sum(-1, keepdim=True)) * scale
-    products = ((d, k, False), (d, q, True), (p, g, True))
+    products = ((d, k, False), (d, q, True), (dropped, g, True))
     return tuple(_reshape(bmm_op(a, b, turned, False), s) if n else None
                  for (a, b, turned), s, n in zip(products, shapes, need))
 

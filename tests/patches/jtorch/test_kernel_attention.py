@@ -158,3 +158,31 @@ def test_the_number_of_threads_changes_rounding_only():
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             assert np.abs(a - b).max() <= 1e-6 * np.abs(a).max()
+
+
+@pytest.mark.parametrize(("rows", "cols", "causal", "p"), [(63, 64, False, 0.1), (130, 77, False, 0.5), (70, 150, True, 0.25)])
+def test_dropout_draws_what_dropout_of_the_weights_would(rows, cols, causal, p):
+    def f(q, k, v):
+        torch.manual_seed(7)  # float64 drops the weights by tensor operations
+        return attention(q, k, v, dropout_p=p, is_causal=causal)
+
+    both(f, draw(2, 3, rows, 16), draw(2, 3, cols, 16, seed=1), draw(2, 3, cols, 20, seed=2))
+
+
+def test_dropout_beside_a_mask_and_in_second_derivatives():
+    keep = torch.from_numpy(draw(9, 11) > 0)
+
+    def f(q, k, v):
+        torch.manual_seed(8)
+        y = attention(q, k, v, attn_mask=keep.index_fill(1, torch.tensor([0]), True), dropout_p=0.3)
+        dq, dk, dv = torch.autograd.grad(y.sin().sum(), (q, k, v), create_graph=True)
+        return dq.sum() * dk + dv.mean(-1, keepdim=True)
+
+    both(f, draw(2, 9, 8), draw(2, 11, 8, seed=1), draw(2, 11, 6, seed=2), tol=2e-5)
+
+
+def test_dropout_of_everything_and_of_impossible_parts():
+    q = torch.from_numpy(draw(2, 9, 8))
+    assert not attention(q, q, q, dropout_p=1.0).numpy().any()
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        attention(q, q, q, dropout_p=1.5)

@@ -172,3 +172,13 @@ def test_gradient_of_broadcast_pairs(name):
         db = ((f(a, b + h) - f(a, b - h)) / (2 * h)).sum(0)
     np.testing.assert_allclose(a.grad.numpy(), da.numpy(), rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(b.grad.numpy(), db.numpy(), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("value, expected", [(1.5, 1.5), (-3.0, -2.0), (7.0, 2.0)])
+def test_clamp_of_a_scalar_tensor(value, expected):
+    """A 0-d tensor stays a tensor: its value, its shape and its gradient can be read."""
+    x = torch.tensor(value, requires_grad=True)
+    y = x.clamp(-2.0, 2.0)
+    y.backward()
+    assert y.item() == expected and y.shape == () and x.grad.item() == float(abs(value) <= 2)
+    assert torch.maximum(torch.tensor(value), torch.tensor(0.0)).item() == max(value, 0.0)
