@@ -43,12 +43,13 @@ def main() -> None:
 
     import numpy as np
     import torch
-    import workloads
+    from kernels import KERNELS
+    from workloads import WORKLOADS
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     imported = time.perf_counter()
-    prepared = workloads.WORKLOADS[options.name].prepare()
+    prepared = {**WORKLOADS, **KERNELS}[options.name].prepare()
     if options.channels_last:
         if prepared.model is None:
             raise SystemExit(f"{options.name} has no model that could be channels-last")

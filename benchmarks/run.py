@@ -3,6 +3,7 @@
     python benchmarks/run.py                       every workload: about an hour on two cores
     python benchmarks/run.py unet-mini adamw       some of them
     python benchmarks/run.py --light               without the full-width models
+    python benchmarks/run.py --kernels             single operations, forward and with backward
     python benchmarks/run.py --write               also rewrite benchmarks/RESULTS.md
 
 Each measurement is a process of its own, after warm-up, with all outputs and gradients read back; the two sides take
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="OpenMP threads of both sides (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="how often the sides take turns (%(default)s)")
     parser.add_argument("--light", action="store_true", help="leave the full-width models out")
+    parser.add_argument("--kernels", action="store_true", help="single operations (kernels.py) instead of the workloads")
     parser.add_argument("--quick", action="store_true", help="few runs: for work on a kernel, not for a report")
     parser.add_argument("--no-cold", dest="cold", action="store_false", help="skip the run with an empty kernel cache")
     parser.add_argument("--no-channels-last", dest="channels_last", action="store_false",
@@ -197,9 +199,12 @@ def main() -> None:
         if not python.exists():
             sys.exit(f"{python} is missing: bash scripts/setup.sh{' --reference' if side == 'pytorch' else ''}")
     ask = ("import json, sys; sys.path.insert(0, sys.argv[1]); import workloads as w; "
-           "print(json.dumps({k: [v.title, v.heavy, v.images] for k, v in w.WORKLOADS.items()}))")
-    answer = subprocess.run([SIDES["pytorch"], "-c", ask, HERE], capture_output=True, text=True, check=True).stdout
-    known = json.loads(answer)
+           "import kernels as k; known = k.KERNELS if sys.argv[2] == 'True' else w.WORKLOADS; "
+           "print(json.dumps({k: [v.title, v.heavy, v.images] for k, v in known.items()}))")
+    command = [SIDES["pytorch"], "-c", ask, HERE, str(options.kernels)]
+    known = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    if options.kernels and options.write:
+        sys.exit("--write is for the workloads; --kernels prints, and --json FILE keeps its figures")
     if options.list:
         print("\n".join(f"{name:22} {title}" for name, (title, *_) in known.items()))
         return
@@ -222,6 +227,7 @@ def main() -> None:
             left = spent / (number + 1) * (len(names) - number - 1)
             line = table({name: rows[name]}, titles).splitlines()[2]
             print(f"{line}  [{number + 1}/{len(names)}, {left / 60:.0f} min left]", flush=True)
+    rows = {name: rows[name] for name in known if name in rows}
     text = table(rows, titles)
     print(f"\n{text}\n\n{machine(options.threads, rows)}\nfigures: {target}")
     if options.write:
