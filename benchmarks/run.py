@@ -90,8 +90,8 @@ def empty_kernel_cache() -> Iterator[Path]:
 def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespace, folder: Path) -> Row:
     """All measurements of one workload."""
     few = []
-    if heavy:  # a run takes many seconds: two of them say enough
-        few = ["--budget", "0", "--no-settle", "--least", "1" if options.quick else "2"]
+    if heavy:  # a run takes many seconds: one in each turn says enough
+        few = ["--budget", "0", "--no-settle", "--least", "1"]
     elif options.quick:
         few = ["--budget", "3", "--least", "2"]
     formats: dict[str, list[str]] = {"pytorch": []}
