@@ -56,7 +56,8 @@ def attention(q, k, v, sizes, scale, causal=False, mask=None, order=(0, 1, 2, 3)
 
     ``mask`` [MB, L or 1, S] is added to the scores; MB divides batch * heads, and as many matrices in a row share one
     mask. ``dropout``: (uint8 data with a bit, NumPy's packbits order, for each weight [batch, heads, L, S] that is kept,
-    the probability to keep one), or None. ``order``: see `rows`; the order in which the result is stored. A row without any key gives 0.
+    the probability to keep one), or None. ``order``: see `rows`; the order in which the result is stored.
+    A row without any key gives 0.
 
     Returns:
         The result, a variable of the axes batch, head, L, V in the order asked for, and what `attention_backward`

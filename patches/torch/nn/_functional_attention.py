@@ -11,8 +11,8 @@ from .._elementwise import broadcast_shape, finish
 from .._ops_join import cat
 from .._ops_linalg import bmm_op
 from .._ops_pointwise import where
-from .._ops_reduce import _softmax
 from .._ops_random import _engine_of as engine_of
+from .._ops_reduce import _softmax
 from .._ops_shape import _reshape, expand_to, stored_order, with_order
 from .._tensor import mk
 from ._functional_common import autocast, no_grad, record

@@ -160,7 +160,8 @@ def test_the_number_of_threads_changes_rounding_only():
             assert np.abs(a - b).max() <= 1e-6 * np.abs(a).max()
 
 
-@pytest.mark.parametrize(("rows", "cols", "causal", "p"), [(63, 64, False, 0.1), (130, 77, False, 0.5), (70, 150, True, 0.25)])
+@pytest.mark.parametrize(("rows", "cols", "causal", "p"), [
+    (63, 64, False, 0.1), (130, 77, False, 0.5), (70, 150, True, 0.25)])
 def test_dropout_draws_what_dropout_of_the_weights_would(rows, cols, causal, p):
     def f(q, k, v):
         torch.manual_seed(7)  # float64 drops the weights by tensor operations
