@@ -156,8 +156,18 @@ class StyleHist:
 
     def __init__(self, references: Iterable[np.ndarray], protocol: str = "challenge"):
         _require_protocol(protocol)
+        self._take([(rgb_histogram(image, protocol), hsv_histogram(image, protocol)) for image in references], protocol)
+
+    @classmethod
+    def of_histograms(cls, pairs: Sequence[tuple[np.ndarray, np.ndarray]], protocol: str = "challenge") -> StyleHist:
+        """The same from the references' (RGB, HSV) histograms, made with the same protocol."""
+        _require_protocol(protocol)
+        made = cls.__new__(cls)
+        made._take(pairs, protocol)
+        return made
+
+    def _take(self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], protocol: str) -> None:
         self.protocol = protocol
-        pairs = [(rgb_histogram(image, protocol), hsv_histogram(image, protocol)) for image in references]
         if not pairs:
             raise ValueError("a style needs at least one reference picture")
         # float32 as OpenCV's histograms are: the division by 3 rounds there too.
@@ -167,9 +177,11 @@ class StyleHist:
 
     def score(self, image: np.ndarray) -> float:
         """Mean of the RGB and the HSV correlation of one ``(height, width, 3)`` uint8 picture, -1..1."""
-        rgb = correlation(rgb_histogram(image, self.protocol), self.rgb)
-        hsv = correlation(hsv_histogram(image, self.protocol), self.hsv)
-        return (rgb + hsv) / 2
+        return self.score_histograms(rgb_histogram(image, self.protocol), hsv_histogram(image, self.protocol))
+
+    def score_histograms(self, rgb: np.ndarray, hsv: np.ndarray) -> float:
+        """The same from a picture's two histograms, made with the same protocol."""
+        return (correlation(rgb, self.rgb) + correlation(hsv, self.hsv)) / 2
 
 
 def style_mean(scores: Sequence[float], missing: int = 0, protocol: str = "challenge") -> float | None:

@@ -7,6 +7,7 @@ may differ by 1 in a channel, which Hist hardly notices.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +34,52 @@ def read_bgr(path: Path) -> np.ndarray:
         ``(height, width, 3)`` uint8, blue-green-red.
 
     Raises:
-        UnreadableImage: the file is truncated, is no picture, or cannot be opened.
+        UnreadableImage: the file is truncated, is no picture, is too large (above Pillow's limit of 89 megapixels), or
+            cannot be opened.
+    """
+    return read_picture(path)[0]
+
+
+def read_picture(path: Path) -> tuple[np.ndarray, list[str]]:
+    """Decode as :func:`read_bgr` does and say what had to be done to make three 8-bit channels of it.
+
+    Returns:
+        The array of :func:`read_bgr`, and for instance ``["animated, only its first picture is scored"]``.
+
+    Raises:
+        UnreadableImage: as :func:`read_bgr`.
     """
     try:
-        with Image.open(path) as opened:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning), Image.open(path) as opened:
+            notes = _notes(opened)
             opened.load()
             # OpenCV follows the orientation in JPEG and PNG files, not in WebP.
             upright = ImageOps.exif_transpose(opened) if opened.format in ("JPEG", "MPO", "PNG") else opened
             rgb = _to_rgb(upright)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise UnreadableImage(f"{path}: too large to be a generated picture ({error})") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
         raise UnreadableImage(f"{path}: {reason}") from error
-    return np.ascontiguousarray(rgb[..., ::-1])
+    return np.ascontiguousarray(rgb[..., ::-1]), notes
+
+
+def _notes(image: Image.Image) -> list[str]:
+    """What is unusual about an opened picture, one clause each."""
+    notes = []
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        notes.append("animated, only its first picture is scored")
+    if image.mode.startswith("I"):
+        notes.append("16 bits a channel, the high 8 are scored")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        notes.append("transparency is dropped, not blended")
+    if image.mode in ("P", "PA"):
+        notes.append("palette turned into colours")
+    if image.mode in ("CMYK", "YCCK"):
+        notes.append("CMYK turned into RGB")
+    if image.mode in ("L", "LA", "La", "1"):
+        notes.append("grey, its three channels are equal")
+    return notes
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from jdiff_style.errors import UserError
 
@@ -48,8 +51,13 @@ def total_score(*, dino: float, hist: float, lpips: float, fid: float, clip_iqa:
         if not math.isfinite(value) or not low <= value <= high:
             limits = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
             raise UserError(f"{part}: {value} cannot be; it is a number from {limits}")
+    return float(combine(**given))
+
+
+def combine(*, dino: Any, hist: Any, lpips: Any, fid: Any, clip_iqa: Any, clip_r: Any) -> Any:
+    """The formula of the total alone, for numbers or arrays of one shape (resampled parts)."""
     style = 0.2 * dino + 0.4 * hist + 0.4 * (1 - lpips)
-    content = 0.5 * clip_r + 0.4 * (20 - min(fid, 20)) / 20 + 0.1 * clip_iqa
+    content = 0.5 * clip_r + 0.4 * (20 - np.minimum(fid, 20)) / 20 + 0.1 * clip_iqa
     return style * content
 
 

@@ -25,7 +25,7 @@ if [ "$kind" = main ]; then
     needed_mb=1600
 else
     venv=$root/.venv-reference
-    files=(requirements-reference.txt requirements-dev.txt pyproject.toml)
+    files=(requirements-reference.txt requirements-dev.txt tests/reference/requirements-scorers.txt pyproject.toml)
     needed_mb=2500
 fi
 name=${venv##*/}
@@ -110,6 +110,9 @@ install() {
         pip install --no-build-isolation -r "$venv/requirements.txt" -r requirements-dev.txt || explain "installing requirements.txt"
     else
         pip install -r requirements-reference.txt -r requirements-dev.txt || explain "installing requirements-reference.txt"
+        rm -rf "$venv/scorers"
+        pip install --no-deps --target "$venv/scorers" -r tests/reference/requirements-scorers.txt ||
+            explain "installing tests/reference/requirements-scorers.txt"
     fi
     pip install --no-build-isolation --no-deps -e . || explain "installing the project itself"
     local torch

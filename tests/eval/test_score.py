@@ -12,6 +12,7 @@ from PIL import Image
 
 from eval.metrics import METRICS, choose_metrics
 from eval.score import main
+from eval.total import PARTS
 from jdiff_style.errors import UserError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "eval" / "score.py"
@@ -60,7 +61,8 @@ def test_a_full_folder(score):
     code, report, out, _ = score()
     assert code == 0 and not report["partial"]
     assert report["protocol"] == "challenge"
-    assert report["counts"] == {"styles": 2, "expected": 4, "scored": 4, "missing": 0, "unreadable": 0, "unexpected": 0}
+    counts = {"styles": 2, "references": 4, "expected": 4, "scored": 4, "missing": 0, "unreadable": 0, "unexpected": 0}
+    assert report["counts"] == counts
     hist = report["metrics"]["hist"]
     assert hist["value"] == pytest.approx(sum(hist["per_style"].values()) / 2)
     assert f"{hist['value']:.4f}" in out
@@ -76,21 +78,33 @@ def test_references_against_themselves_give_one(pack, capsys, tmp_path):
     assert json.loads(capsys.readouterr().out)["metrics"]["hist"]["value"] == 1
 
 
-def test_other_metrics_are_not_computed_and_never_zero(score):
+def test_metrics_without_weights_are_not_computed_and_never_zero(score):
+    """Each says which file is missing and where it is published."""
     _, report, out, _ = score()
-    for name in set(METRICS) - {"hist"}:
+    for name in set(PARTS) - {"hist"}:
         entry = report["metrics"][name]
-        assert entry["value"] is None and "needs the weights of" in entry["not_computed"]
+        assert set(entry) == {"value", "not_computed"} and entry["value"] is None
+        assert "needs" in entry["not_computed"]
+    for name, words in {
+        "dino": "https://huggingface.co/facebook/dinov2-base",
+        "fid": "weights-inception-2015-12-05-6726825d.pth is missing",
+        "lpips": "squeezenet1_1-b8a52dc0.pth is missing",
+        "clip_iqa": "RN50.pt is missing",
+        "clip_r": "openai/clip-vit-large-patch14 is missing",
+    }.items():
+        assert words in report["metrics"][name]["not_computed"]
     total = report["total"]
-    assert total["value"] is None and set(total["missing"]) == set(METRICS) - {"hist"}
-    assert "0.0000" not in out and "total     not computed: missing dino" in out
+    assert total["value"] is None and set(total["missing"]) == set(PARTS) - {"hist"}
+    assert "0.0000" not in out and "total not computed: missing dino" in out
+    assert report["metrics"]["kid"] == {"value": None, "not_computed": "not asked for"} and "KID" not in out
 
 
 def test_metrics_not_asked_for(score):
     _, report, _, _ = score("--metrics", "dino,fid")
     assert report["metrics"]["hist"] == {"value": None, "not_computed": "not asked for"}
     assert "weights" in report["metrics"]["dino"]["not_computed"]
-    assert set(choose_metrics("all")) == set(METRICS)
+    assert set(choose_metrics("all")) == set(METRICS) and set(choose_metrics("challenge")) == set(PARTS)
+    assert choose_metrics("kid, challenge")[0] == "kid" and choose_metrics("hist,hist") == ["hist"]
     for text in ("", "hist,nonsense"):
         with pytest.raises(UserError, match="--metrics"):
             choose_metrics(text)
@@ -164,11 +178,11 @@ def test_dry_run_reads_no_picture_and_writes_nothing(score, generated):
     (generated / "00" / "Ring.png").write_text("damaged")
     code, report, out, _ = score("--dry-run")
     assert code == 0 and report is None
-    assert "4 of 4 pictures in 2 styles" in out and "computed: hist" in out
+    assert "4 of 4 pictures in 2 styles" in out and "\ncomputed: hist\n" in out and "not computed: dino (" in out
 
 
 def test_per_style_lines(score):
-    assert "    01 " in score("--per-style")[2]
+    assert "\n  01 " in score("--per-style")[2]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +193,15 @@ def test_per_style_lines(score):
         (["--metrics", "colour"], "--metrics: 'colour' is unknown"),
         (["--json", "nowhere/r.json"], "--json: nowhere/r.json cannot be written"),
         (["--total", "hist=1"], "--total: takes given parts only"),
+        (["--compare", "a", "b"], "--compare: takes its two folders itself"),
+        (["--backbones", "heavy"], "--backbones: 'heavy' is neither official nor lite"),
+        (["--backbones", "dino=nowhere"], "--backbones: dino=nowhere is not a folder"),
+        (["--weights", "nowhere"], "--weights: nowhere is not there"),
+        (["--batch", "0"], "--batch: 0 is too small; give 1 or more"),
+        (["--copy-threshold", "2"], "--copy-threshold: 2.0 is no cosine"),
+        (["--clip-r-prompts", "nowhere.txt"], "--clip-r-prompts: nowhere.txt is missing"),
+        (["--html", "nowhere/page.html"], "--html: nowhere/page.html cannot be written"),
+        (["--cache", "here", "--no-cache"], "--no-cache: contradicts --cache"),
     ],
 )
 def test_bad_input_gets_one_sentence(score, change, message):
@@ -208,7 +231,7 @@ def test_as_a_script_it_needs_neither_torch_nor_jittor(generated, pack, tmp_path
         (tmp_path / "block" / name).mkdir(parents=True)
         (tmp_path / "block" / name / "__init__.py").write_text("raise ImportError('not wanted')")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--generated", str(generated), "--pack", str(pack), "--json", "-"],
+        [sys.executable, str(SCRIPT), "--generated", str(generated), "--pack", str(pack), "--json", "-", "--no-cache"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path / "block"), "PATH": ""},
         capture_output=True,

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = (
     "constraints.txt", "requirements.txt", "requirements-dev.txt", "requirements-reference.txt", "pyproject.toml",
-    "patches/pyproject.toml", "scripts/setup.sh",
+    "patches/pyproject.toml", "scripts/setup.sh", "tests/reference/requirements-scorers.txt",
 )  # fmt: skip
 TOOLS = (
     "bash", "sh", "cat", "cp", "cut", "awk", "df", "dirname", "grep", "head", "mkdir", "mv", "rm", "sed", "sha256sum",
@@ -163,6 +163,8 @@ def test_the_reference_environment_never_gets_our_torch(checkout):
     assert not any("patches" in call for call in calls)
     assert "warm" not in calls
     assert "install --no-build-isolation --no-deps -e ." in calls
+    scorers = [call for call in calls if "requirements-scorers.txt" in call]
+    assert len(scorers) == 1 and "--no-deps --target" in scorers[0]
     assert not (checkout.root / ".venv").exists()
 
 

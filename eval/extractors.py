@@ -1,0 +1,280 @@
+"""The networks as :mod:`eval.features` uses them. torch and the weights are loaded when the first picture is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.metrics.clip_iqa import PROMPTS
+from eval.preprocess import AS_IT_IS, LITE_INPUT, LPIPS_INPUT, VERSION, Preprocessing
+from jdiff_style.errors import UserError
+
+TEXT_BATCH = 64
+
+
+def key_of(kind: str, sha256: str) -> str:
+    """A cache key: what is computed, by which weights, after which preprocessing."""
+    return f"{kind}-{sha256[:20]}-p{VERSION}"
+
+
+class VectorNetwork:
+    """An :class:`eval.features.Extractor` from a function that makes the network.
+
+    Args:
+        key: see :func:`key_of`.
+        prepare: what the network wants to be given.
+        load: returns a function ``(batch, 3, height, width)`` tensor -> ``(batch, width)`` tensor.
+        gives: feature name -> its part of a row.
+    """
+
+    def __init__(
+        self, key: str, prepare: Preprocessing, load: Callable[[], Callable[[Any], Any]], gives: Mapping[str, slice]
+    ):
+        self.key, self.prepare, self.gives = key, prepare, dict(gives)
+        self._load = load
+        self._network: Callable[[Any], Any] | None = None
+
+    def compute(self, inputs: np.ndarray) -> np.ndarray:
+        """``(batch, 3, height, width)`` -> ``(batch, width)`` float32."""
+        import torch
+
+        if self._network is None:
+            self._network = self._load()
+        with torch.no_grad():
+            return np.asarray(self._network(torch.from_numpy(inputs)).float().cpu().numpy(), dtype=np.float32)
+
+
+class LpipsNetwork:
+    """An :class:`eval.features.PairNetwork`.
+
+    Args:
+        key: see :func:`key_of`.
+        load: returns an object with ``features(images in [-1, 1]) -> list of tensors`` and ``distance(a, b)``.
+        prepare: 256×256 uint8 by default.
+    """
+
+    def __init__(self, key: str, load: Callable[[], Any], prepare: Preprocessing = LPIPS_INPUT):
+        self.key, self.prepare = key, prepare
+        self._load = load
+        self._network: Any = None
+
+    @property
+    def network(self) -> Any:
+        if self._network is None:
+            self._network = self._load()
+        return self._network
+
+    def activations(self, inputs: np.ndarray) -> Any:
+        """``(batch, 3, 256, 256)`` uint8 -> list of ``(batch, …)`` tensors."""
+        import torch
+
+        with torch.no_grad():
+            return self.network.features(torch.from_numpy((inputs.astype(np.float32) / 255 - 0.5) / 0.5))
+
+    def distances(self, first: Any, second: Any) -> np.ndarray:
+        """``(first's batch, second's batch)`` float32."""
+        import torch
+
+        columns = []
+        with torch.no_grad():
+            for index in range(len(second[0])):
+                one = [layer[index : index + 1].expand(first[0].shape[0], *layer.shape[1:]) for layer in second]
+                columns.append(self.network.distance(first, one).reshape(-1).cpu().numpy())
+        return np.stack(columns, axis=1).astype(np.float32)
+
+
+def dino(folder: Path, sha256: str) -> VectorNetwork:
+    """DINOv2's ``pooler_output`` from a transformers folder."""
+
+    def load() -> Callable[[Any], Any]:
+        model = _load_model("Dinov2Model", folder)
+        return lambda images: model(pixel_values=images).pooler_output
+
+    return VectorNetwork(key_of("dino", sha256), Preprocessing.of_folder(folder), load, {"dino": slice(None)})
+
+
+def inception(path: Path, sha256: str, features: Collection[str]) -> VectorNetwork:
+    """``fid64``, ``fid2048`` or both, from uint8 pictures at their own size; no deeper than needed."""
+    names = [name for name in ("64", "2048") if f"fid{name}" in features]
+
+    def load() -> Callable[[Any], Any]:
+        import torch
+
+        from eval.networks.inception import FIDInception
+
+        network = FIDInception.from_file(path)
+
+        def run(images: Any) -> Any:
+            found = network(images, wanted=names)
+            return torch.cat([found[name] for name in names], 1)
+
+        return run
+
+    gives = {"fid64": slice(0, 64)} if "64" in names else {}
+    gives |= {"fid2048": slice(64 if gives else 0, None)} if "2048" in names else {}
+    return VectorNetwork(key_of("fid" + "-".join(names), sha256), AS_IT_IS, load, gives)
+
+
+def lite(path: Path, sha256: str, features: Collection[str]) -> VectorNetwork:
+    """EfficientNet-Lite0: ``fid64`` is 40 channel means of its first two stages, ``dino`` and ``fid2048`` 1280 features."""
+
+    def load() -> Callable[[Any], Any]:
+        import torch
+
+        from eval.networks.efficientnet_lite import MIDDLE_CHANNELS, EfficientNetLite0
+
+        network = EfficientNetLite0.from_file(path)
+        first, second = MIDDLE_CHANNELS[:2]
+
+        def run(images: Any) -> Any:
+            last, style = network.describe(images)
+            # Per map its means, then its deviations.
+            return torch.cat([style[:, :first], style[:, 2 * first : 2 * first + second], last], 1)
+
+        return run
+
+    gives = {"fid64": slice(0, 40), "fid2048": slice(40, None), "dino": slice(40, None)}
+    return VectorNetwork(
+        key_of("lite", sha256), LITE_INPUT, load, {name: part for name, part in gives.items() if name in features}
+    )
+
+
+def clip_iqa(path: Path, sha256: str, protocol: str) -> VectorNetwork:
+    """CLIP-IQA's two cosines by CLIP RN50, from pictures at their own size.
+
+    torchmetrics divides by ``data_range``. The checker left it at 1, so 0..255 enters the normalisation unscaled:
+    ``challenge`` does the same, ``corrected`` divides by 255.
+    """
+
+    def load() -> Callable[[Any], Any]:
+        import torch
+
+        from eval.networks.clip_resnet import DEVIATION, MEAN, ClipResNet
+
+        network = ClipResNet.from_file(path)
+        texts = network.quality_texts()
+        mean, deviation = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+        scale = 1.0 if protocol == "challenge" else 255.0
+        return lambda images: network.quality((images.float() / scale - mean) / deviation, texts)
+
+    return VectorNetwork(key_of(f"clip_iqa-{protocol}", sha256), AS_IT_IS, load, {"clip_iqa": slice(None)})
+
+
+def lpips(net: str, trunk: Path, heads: Path, *hashes: str) -> LpipsNetwork:
+    """LPIPS from published files; ``hashes`` are those of both."""
+
+    def load() -> Any:
+        from eval.networks.lpips import LPIPS
+
+        return LPIPS.from_files(net, trunk, heads)
+
+    return LpipsNetwork(key_of(f"lpips-{net}", "".join(part[:10] for part in hashes)), load)
+
+
+class _LitePerceptual:
+    """1 − cosine of EfficientNet-Lite0's first five maps, averaged over positions, then maps; LPIPS without its heads."""
+
+    def __init__(self, network: Any):
+        self.network = network
+
+    def features(self, images: Any) -> list[Any]:
+        pixels = (images + 1) * 127.5
+        maps = self.network.middle((pixels - 127.0) / 128.0)
+        return [x / (1e-8 + (x**2).sum(dim=1, keepdim=True)).sqrt() for x in maps]
+
+    def distance(self, first: Sequence[Any], second: Sequence[Any]) -> Any:
+        layers = [((a - b) ** 2).sum(dim=1).mean(dim=(1, 2)) / 2 for a, b in zip(first, second, strict=True)]
+        return sum(layers[1:], layers[0]) / len(layers)
+
+
+def lite_lpips(path: Path, sha256: str) -> LpipsNetwork:
+    """The stand-in for LPIPS among the lite backbones."""
+
+    def load() -> Any:
+        from eval.networks.efficientnet_lite import EfficientNetLite0
+
+        return _LitePerceptual(EfficientNetLite0.from_file(path))
+
+    return LpipsNetwork(key_of("lpips-lite", sha256), load)
+
+
+class Clip:
+    """A transformers CLIP folder: image vectors, text vectors and CLIP-IQA's two cosines, all of length 1.
+
+    Args:
+        folder: with ``config.json``, weights, tokenizer and ``preprocessor_config.json``.
+        sha256: of the weights.
+    """
+
+    def __init__(self, folder: Path, sha256: str):
+        self.folder, self.sha256 = folder, sha256
+        self.prepare = Preprocessing.of_folder(folder)
+        self._model: Any = None
+        self._texts: dict[str, np.ndarray] = {}
+
+    @property
+    def model(self) -> Any:
+        if self._model is None:
+            self._model = _load_model("CLIPModel", self.folder)
+        return self._model
+
+    def network(self, features: Sequence[str]) -> VectorNetwork:
+        """The extractor of ``clip`` (the image's vector), ``clip_iqa`` (cosines to the good and bad prompt), or both."""
+
+        def load() -> Callable[[Any], Any]:
+            import torch
+
+            anchors = torch.from_numpy(self.embed_texts(PROMPTS)) if "clip_iqa" in features else None
+
+            def run(images: Any) -> Any:
+                vectors = _unit(self.model.get_image_features(pixel_values=images))
+                cosines = [] if anchors is None else [vectors @ anchors.t()]
+                return torch.cat([*cosines, vectors], 1) if "clip" in features else cosines[0]
+
+            return run
+
+        gives = {"clip_iqa": slice(0, 2)} if "clip_iqa" in features else {}
+        gives |= {"clip": slice(2 if gives else 0, None)} if "clip" in features else {}
+        return VectorNetwork(key_of("-".join(sorted(gives)), self.sha256), self.prepare, load, gives)
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts -> ``(texts, width)`` float32 of length 1; each text is computed once. Cut after 77 tokens."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if new:
+            import torch
+
+            tokenizer = _load_tokenizer(self.folder)
+            for start in range(0, len(new), TEXT_BATCH):
+                part = new[start : start + TEXT_BATCH]
+                limit = self.model.config.text_config.max_position_embeddings
+                tokens = tokenizer(part, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+                with torch.no_grad():
+                    rows = _unit(self.model.get_text_features(**tokens)).cpu().numpy()
+                self._texts.update(zip(part, rows, strict=True))
+        return np.stack([self._texts[text] for text in texts]).astype(np.float32)
+
+
+def _unit(vectors: Any) -> Any:
+    return vectors / vectors.norm(p=2, dim=-1, keepdim=True)
+
+
+def _load_model(name: str, folder: Path) -> Any:
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        return getattr(transformers, name).from_pretrained(folder, local_files_only=True).eval()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UserError(f"{folder}: {name} cannot be loaded ({error}); download the folder again") from error
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    import transformers
+
+    try:
+        return transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{folder}: its tokenizer cannot be loaded ({error}); it needs vocab.json and merges.txt") from error

@@ -1,0 +1,347 @@
+"""One pass over references and generated pictures: features, metrics, intervals, report.
+
+The report is ready for JSON; ``eval/README.md`` documents it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eval.backbones import Backbones, Unavailable
+from eval.bootstrap import LEVEL, ROUNDS, SEED, intervals
+from eval.cache import FeatureCache
+from eval.decode import Decoders, default_workers
+from eval.features import FeaturePass, Loaded, PairDistances
+from eval.images import ENDINGS
+from eval.matching import Matching
+from eval.metrics import METRICS
+from eval.metrics.base import Metric, Picture, Reference, Setting
+from eval.total import missing_parts, total_score
+from jdiff_style.errors import UserError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        protocol: ``challenge`` leaves missing pictures out of every mean, ``corrected`` counts them as failures.
+        candidates: CLIP-R's words; empty takes the pack's own.
+        cache: folder of cached features; None keeps none.
+        workers: decoding processes; None chooses by the number of pictures.
+        batch: pictures per call of a network.
+        rounds: bootstrap resamples; 0 for no intervals.
+        copy_threshold: see :class:`eval.metrics.base.Setting`.
+        minimum: likewise.
+        drift: folders of the base model's and the tuned model's pictures without trigger, or None.
+    """
+
+    protocol: str = "challenge"
+    candidates: tuple[str, ...] = ()
+    cache: Path | None = None
+    workers: int | None = None
+    batch: int = 16
+    rounds: int = ROUNDS
+    copy_threshold: float = 0.95
+    minimum: int | None = None
+    drift: tuple[Path, Path] | None = None
+
+
+@dataclass
+class Run:
+    """A scored folder: the report, and the metrics that were computed, for comparisons."""
+
+    report: dict[str, Any]
+    metrics: dict[str, Metric]
+
+
+@dataclass
+class _Work:
+    """What is collected while pictures go by."""
+
+    matching: Matching
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    unreadable: list[dict[str, str]] = field(default_factory=list)
+    notes: list[dict[str, str]] = field(default_factory=list)
+    sizes: Counter[str] = field(default_factory=Counter)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    references: int = 0
+
+
+def score(
+    matching: Matching,
+    names: Sequence[str],
+    backbones: Backbones,
+    options: Options | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Run:
+    """Score what :func:`eval.matching.match_files` found.
+
+    Args:
+        matching: the pictures.
+        names: metrics out of :data:`eval.metrics.METRICS`; the others are reported as not asked for.
+        backbones: the networks.
+        options: how.
+        progress: called with the number of pictures done, references included.
+
+    Raises:
+        UserError: a reference cannot be read, weights are damaged, or a decoding process was killed.
+    """
+    options = options or Options()
+    work = _Work(matching)
+    words = options.candidates or tuple(
+        dict.fromkeys(word for files in matching.styles for word in files.style.prompts.values())
+    )
+    setting = Setting(options.protocol, words, backbones.embed_texts, options.copy_threshold, options.minimum)
+    cache = FeatureCache(options.cache)
+    work.refused = prepare(names, backbones, options.drift is not None, setting)
+    work.metrics = {name: METRICS[name](setting) for name in names if name not in work.refused}
+    needs = {feature for metric in work.metrics.values() for feature in metric.needs}
+    vectors = {name for name in needs if name != "hist" and not name.startswith("lpips")}
+    networks = backbones.extractors(vectors, options.protocol)
+    count = matching.expected + sum(len(files.style.images) for files in matching.styles)
+    workers = default_workers(count) if options.workers is None else options.workers
+    try:
+        with Decoders(workers) as decoders:
+            loader = FeaturePass(networks, cache, decoders, options.protocol if "hist" in needs else None, options.batch)
+            references = _references(work, loader, progress)
+            _generated(work, loader, references, needs, backbones, options, progress)
+            if "drift" in work.metrics and options.drift:
+                _drift(work.metrics["drift"], options, backbones, cache, decoders)
+    except FloatingPointError as error:
+        raise UserError(f"--backbones: {error}; the weights are damaged or do not belong to this network") from error
+    return Run(_report(work, names, backbones, options, words), work.metrics)
+
+
+def prepare(
+    names: Sequence[str], backbones: Backbones, drift: bool, setting: Setting | None = None
+) -> dict[str, str]:
+    """Metric -> why it cannot be computed, one clause, before any picture is read; the others are left out.
+
+    Args:
+        names: metrics.
+        backbones: the networks, whose weights are looked up.
+        drift: whether the two folders of drift were given.
+        setting: CLIP-R's words are checked where it is given.
+    """
+    refused = {}
+    for name in names:
+        if name == "drift" and not drift:
+            refused[name] = "needs --drift BASE TUNED, two folders of pictures drawn without trigger"
+            continue
+        try:
+            for feature in METRICS[name].needs:
+                backbones.require(feature)
+        except Unavailable as error:
+            refused[name] = str(error)
+            continue
+        if setting and (reason := METRICS[name](setting).unavailable()):
+            refused[name] = reason
+    return refused
+
+
+def _references(work: _Work, loader: FeaturePass, progress: Callable[[int], None] | None) -> dict[str, list[Loaded]]:
+    """Load all references and begin the metrics with them. Inputs are dropped; vectors stay until the metrics have them."""
+    wanted = {name for metric in work.metrics.values() if metric.reference_features for name in metric.needs}
+    needed = [network for network in loader.extractors if wanted & set(network.gives)]
+    only = FeaturePass(needed, loader.cache, loader.decoders, loader.histogram, loader.batch)
+    items = [(files.style.id, image.path) for files in work.matching.styles for image in files.style.images]
+    found: dict[str, list[Loaded]] = {files.style.id: [] for files in work.matching.styles}
+    for group in only.load(items):
+        for item in group:
+            if item.error:
+                raise UserError(f"--pack: style {item.tag}: {item.path}: {item.error}; repair or remove that reference")
+            work.notes += [{"path": str(item.path), "note": note} for note in item.notes]
+            found[item.tag].append(item)
+            work.references += 1
+        if progress:
+            progress(work.references)
+    for metric in work.metrics.values():
+        metric.begin(
+            {style: [Reference(str(item.path), item.features) for item in items] for style, items in found.items()}
+        )
+    for style in found.values():
+        for item in style:
+            item.features = {}
+    return found
+
+
+def _generated(
+    work: _Work,
+    loader: FeaturePass,
+    references: dict[str, list[Loaded]],
+    needs: set[str],
+    backbones: Backbones,
+    options: Options,
+    progress: Callable[[int], None] | None,
+) -> None:
+    pairs = None
+    if needs & {"lpips", "lpips_pairs"}:
+        pairs = PairDistances(
+            backbones.pair_network(), loader.cache, options.batch, "lpips" in needs, "lpips_pairs" in needs
+        )
+    metrics = {name: metric for name, metric in work.metrics.items() if name != "drift"}
+    words = {
+        (files.style.id, path): word for files in work.matching.styles for word, path in files.found.items()
+    }  # fmt: skip
+    extra = {"lpips": pairs.network.prepare} if pairs else None
+    done, style = work.references, None
+    for group in loader.load(words, extra):
+        if pairs and group[0].tag != style:
+            style = group[0].tag
+            pairs.begin(style, references[style])
+        readable = [item for item in group if item.error is None]
+        if pairs:
+            pairs.add(readable)
+        for item in group:
+            key = (item.tag, words[item.tag, item.path])
+            if item.error is not None:
+                work.unreadable.append({"path": str(item.path), "reason": item.error})
+                for metric in metrics.values():
+                    metric.fail(key)
+                work.pictures.append(_row(key, item, "unreadable"))
+                continue
+            work.notes += [{"path": str(item.path), "note": note} for note in item.notes]
+            work.sizes[f"{item.size[0]}x{item.size[1]}"] += 1
+            row = _row(key, item, "scored")
+            picture = Picture(*key, item.features)
+            row["scores"] = {
+                name: value for name, metric in metrics.items() if (value := metric.update(picture)) is not None
+            }
+            work.pictures.append(row)
+        done += len(group)
+        if progress:
+            progress(done)
+    for files in work.matching.styles:
+        for word in files.missing:
+            for metric in metrics.values():
+                metric.fail((files.style.id, word))
+            work.pictures.append({"style": files.style.id, "word": word, "state": "missing", "scores": {}})
+
+
+def _row(key: tuple[str, str], item: Loaded, state: str) -> dict[str, Any]:
+    row = {"style": key[0], "word": key[1], "path": str(item.path), "state": state, "sha256": item.digest, "scores": {}}
+    return row | ({"reason": item.error} if item.error else {"width": item.size[0], "height": item.size[1]})
+
+
+def _drift(metric: Metric, options: Options, backbones: Backbones, cache: FeatureCache, decoders: Decoders) -> None:
+    """Feed the pictures that both drift folders hold under the same name."""
+    base, tuned = options.drift or (Path(), Path())
+    for folder in (base, tuned):
+        if not folder.is_dir():
+            raise UserError(f"--drift: {folder} is not a folder; give two folders of pictures with the same names")
+    names = [
+        path.relative_to(base) for path in sorted(base.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()
+    ]
+    lacking = [str(name) for name in names if not (tuned / name).is_file()]
+    if lacking or not names:
+        which = f"{tuned / lacking[0]} is missing" if lacking else f"{base} holds no picture"
+        raise UserError(f"--drift: {which}; draw the same words with the same seeds into both folders")
+    loader = FeaturePass(backbones.extractors({"dino"}), cache, decoders, None, options.batch)
+
+    def features(folder: Path) -> Iterator[Loaded]:
+        for group in loader.load((None, folder / name) for name in names):
+            for item in group:
+                if item.error:
+                    raise UserError(f"--drift: {item.path}: {item.error}; draw it again")
+                yield item
+
+    for name, before, after in zip(names, features(base), features(tuned), strict=True):
+        both = {"dino": after.features["dino"], "dino_base": before.features["dino"]}
+        metric.update(Picture(name.parent.name, name.stem, both))
+
+
+def _report(
+    work: _Work, names: Sequence[str], backbones: Backbones, options: Options, words: Sequence[str]
+) -> dict[str, Any]:
+    matching = work.matching
+    missing = [f"{files.style.id}/{word}" for files in matching.styles for word in files.missing]
+    bad = len(missing) + len(work.unreadable)
+    unexpected = [str(path) for files in matching.styles for path in files.unexpected]
+    unexpected += [str(path) for path in matching.other_folders]
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "protocol": options.protocol,
+        "generated": str(matching.folder),
+        "backbones": backbones.describe({name for metric in work.metrics.values() for name in metric.needs}),
+        "counts": {
+            "styles": len(matching.styles),
+            "references": work.references,
+            "expected": matching.expected,
+            "scored": matching.expected - bad,
+            "missing": len(missing),
+            "unreadable": len(work.unreadable),
+            "unexpected": len(unexpected),
+        },
+        "partial": bad > 0,
+        "not_comparable": _not_comparable(backbones, options),
+        "missing": missing,
+        "unreadable": work.unreadable,
+        "unexpected": unexpected,
+        "notes": work.notes,
+        "sizes": dict(work.sizes.most_common()),
+        "bootstrap": {"rounds": options.rounds, "level": LEVEL, "seed": SEED},
+        "metrics": {},
+    }
+    limits: dict[str, list[float] | None] = {}
+    for name in METRICS:
+        report["metrics"][name] = _entry(work, name, names)
+        if report["metrics"][name]["value"] is None:
+            work.metrics.pop(name, None)
+    limits = intervals(work.metrics, options.rounds)
+    for name in work.metrics:
+        report["metrics"][name]["interval"] = limits.get(name)
+    if "clip_r" in work.metrics:
+        report["metrics"]["clip_r"]["candidates"] = len(words)
+    report["total"] = total_report({name: entry["value"] for name, entry in report["metrics"].items()})
+    if report["total"]["value"] is not None:
+        report["total"]["interval"] = limits.get("total")
+    report["pictures"] = sorted(work.pictures, key=lambda row: (row["style"], row["word"]))
+    return report
+
+
+def _not_comparable(backbones: Backbones, options: Options) -> str | None:
+    """Why the numbers must not be laid beside the leaderboard's; None where they may."""
+    reasons = []
+    if backbones.deviation:
+        reasons.append(backbones.deviation)
+    if options.protocol != "challenge":
+        reasons.append(f"{options.protocol} protocol")
+    return f"not comparable with the leaderboard: {', '.join(reasons)}" if reasons else None
+
+
+def _entry(work: _Work, name: str, names: Sequence[str]) -> dict[str, Any]:
+    if name not in names:
+        return {"value": None, "not_computed": "not asked for"}
+    if name in work.refused:
+        return {"value": None, "not_computed": work.refused[name]}
+    metric = work.metrics[name]
+    result = metric.compute()
+    if result.value is None:
+        return {"value": None, "not_computed": result.not_computed}
+    entry: dict[str, Any] = {"value": result.value, "direction": metric.direction}
+    if result.per_style is not None:
+        styles = [files.style.id for files in work.matching.styles] if name != "drift" else list(result.per_style)
+        entry["per_style"] = {style: result.per_style.get(style) for style in styles}
+    return entry | result.details
+
+
+def total_report(parts: dict[str, float | None]) -> dict[str, Any]:
+    """The total of ``parts`` as the report holds it: ``value``, or null with ``not_computed`` and ``missing``.
+
+    Raises:
+        UserError: a part is outside its range.
+    """
+    from eval.total import PARTS
+
+    lacking = missing_parts(parts)
+    if lacking:
+        return {"value": None, "not_computed": f"missing {', '.join(lacking)}", "missing": lacking}
+    return {"value": total_score(**{name: value for name in PARTS if (value := parts[name]) is not None})}

@@ -1,0 +1,266 @@
+"""Bad pictures, CSV, the HTML page and its script, comparisons: all through the command."""
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import quickjs
+from PIL import Image
+
+from eval.score import main
+
+WORDS = ("apple", "Büro", "cat & <dog>", "pear")
+
+
+def colours(seed, size=(24, 16)):
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize(size, Image.Resampling.NEAREST)
+
+
+@pytest.fixture
+def pack(tmp_path):
+    for number, style in enumerate(("00", "01")):
+        folder = tmp_path / "pack" / style / "images"
+        folder.mkdir(parents=True)
+        for index in range(2):
+            colours(10 * number + index).save(folder / f"r{index}.png")
+        (folder.parent / "prompt.json").write_text(json.dumps({str(i): word for i, word in enumerate(WORDS)}))
+    return tmp_path / "pack"
+
+
+def draw_all(folder, seed=100):
+    for number, style in enumerate(("00", "01")):
+        (folder / style).mkdir(parents=True, exist_ok=True)
+        for index, word in enumerate(WORDS):
+            colours(seed + 10 * number + index).save(folder / style / f"{word}.png")
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path):
+    return draw_all(tmp_path / "made")
+
+
+@pytest.fixture
+def score(pack, made, tmp_path, capsys):
+    def run(*options, generated=made):
+        words = ["--metrics", "hist", "--pack", str(pack), "--json", str(tmp_path / "r.json"), *options]
+        code = main(["--generated", str(generated), *words] if generated else words)
+        out, err = capsys.readouterr()
+        return code, json.loads((tmp_path / "r.json").read_text()), out, err
+
+    return run
+
+
+def unusual(kind, path):
+    """Write a picture of one kind over ``path``; returns the clause that the report must have."""
+    path.unlink()
+    image = colours(1)
+    if kind == "animated":
+        image.save(path.with_suffix(".webp"), save_all=True, append_images=[colours(2), colours(3)], lossless=True)
+        return "animated, only its first picture is scored"
+    if kind == "palette":
+        image.quantize(8).save(path)
+        return "palette turned into colours"
+    if kind == "16 bits":
+        Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256).save(path)
+        return "16 bits a channel, the high 8 are scored"
+    if kind == "CMYK":
+        image.convert("CMYK").save(path.with_suffix(".jpg"))
+        return "CMYK turned into RGB"
+    if kind == "alpha":
+        image.putalpha(100)
+        image.save(path)
+        return "transparency is dropped, not blended"
+    image.convert("L").save(path)
+    return "grey, its three channels are equal"
+
+
+@pytest.mark.parametrize("kind", ["animated", "palette", "16 bits", "CMYK", "alpha", "grey"])
+def test_unusual_pictures_are_scored_with_a_line_each(score, made, kind):
+    clause = unusual(kind, made / "00" / "apple.png")
+    code, report, out, _ = score()
+    assert code == 0 and report["counts"]["scored"] == 8 and not report["partial"]
+    assert [(entry["note"], "apple" in entry["path"]) for entry in report["notes"]] == [(clause, True)]
+    assert f"note: {clause}: " in out
+
+
+def test_a_huge_picture_is_refused_and_the_rest_scored(score, made, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    Image.new("RGB", (40, 30)).save(made / "00" / "apple.png")
+    code, report, out, _ = score()
+    assert code == 0 and report["counts"] | {"scored": 7, "unreadable": 1} == report["counts"]
+    assert "too large to be a generated picture" in report["unreadable"][0]["reason"] and "apple.png (too large" in out
+
+
+def test_mixed_sizes_are_said(score, made):
+    assert score()[1]["sizes"] == {"24x16": 8}
+    colours(4, (20, 20)).save(made / "01" / "pear.png")
+    _, report, out, _ = score()
+    assert report["sizes"] == {"24x16": 7, "20x20": 1} and "note: mixed sizes: 24x16 (7), 20x20 (1)" in out
+
+
+def test_csv_has_a_line_per_expected_picture(score, made, tmp_path):
+    (made / "00" / "pear.png").unlink()
+    (made / "01" / "pear.png").write_text("no picture")
+    _, report, _, _ = score("--csv", str(tmp_path / "r.csv"), "--protocol", "corrected")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "r.csv").read_text(encoding="utf-8"))))
+    assert [(row["style"], row["word"]) for row in rows] == [(s, w) for s in ("00", "01") for w in sorted(WORDS)]
+    assert [row["state"] for row in rows if row["word"] == "pear"] == ["missing", "unreadable"]
+    assert {row["comparable"] for row in rows} == {"no"} and {row["protocol"] for row in rows} == {"corrected"}
+    scored = [row for row in rows if row["state"] == "scored"]
+    sums = {s: sum(float(row["hist"]) for row in scored if row["style"] == s) / 4 for s in ("00", "01")}
+    assert sums == pytest.approx(report["metrics"]["hist"]["per_style"])
+
+
+class Page(HTMLParser):
+    """What a page holds: cards with their attributes, options, addresses, scripts, texts of totals."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.cards, self.addresses, self.scripts, self.options, self.open, self.texts = [], [], [], [], [], {}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        if tag not in ("meta", "input", "img", "link"):
+            self.open.append((tag, values.get("id")))
+        if tag == "article":
+            self.cards.append({**{k.removeprefix("data-"): v for k, v in values.items()}, "refs": 0})
+        if tag == "i":
+            self.cards[-1]["refs"] += 1
+        if tag == "option":
+            self.options.append(values.get("value"))
+        self.addresses += [values[name] for name in ("src", "href", "action") if name in values]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag, f"{tag} closes something else"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1][0] == "script":
+            self.scripts.append(data)
+        for _, name in self.open:
+            if name:
+                self.texts[name] = self.texts.get(name, "") + data
+
+
+@pytest.fixture
+def page(score, made, tmp_path):
+    (made / "01" / "pear.png").unlink()
+    _, report, _, _ = score("--html", str(tmp_path / "page.html"))
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    return Page(text), text, report
+
+
+def test_the_page_stands_alone_and_is_well_formed(page):
+    parsed, text, report = page
+    assert not parsed.open
+    assert parsed.addresses and all(address.startswith("data:image/webp;base64,") for address in parsed.addresses)
+    in_styles = re.findall(r"url\(([^)]*)\)", text)
+    assert len(in_styles) == 4 and "@import" not in text and "$" not in text.replace("base64,", "")
+    for address in [*parsed.addresses, *in_styles]:
+        picture = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+        assert picture.format == "WEBP" and max(picture.size) == 24
+    assert f"{report['metrics']['hist']['value']:.4f}" in parsed.texts["m-hist"]
+    assert "not computed: missing dino" in parsed.texts["m-total"]
+
+
+def test_the_page_shows_every_picture_with_its_references_worst_first(page):
+    parsed, _, report = page
+    assert sorted((card["style"], card["word"]) for card in parsed.cards) == sorted(
+        (row["style"], row["word"]) for row in report["pictures"]
+    )
+    assert {card["refs"] for card in parsed.cards} == {2}
+    assert parsed.cards[0]["state"] == "missing" and parsed.cards[0]["word"] == "pear"
+    values = [float(card["m-hist"]) for card in parsed.cards[1:]]
+    assert values == sorted(values)
+    scores = {(row["style"], row["word"]): row["scores"] for row in report["pictures"]}
+    for card in parsed.cards[1:]:
+        assert float(card["m-hist"]) == scores[card["style"], card["word"]]["hist"]
+
+
+def test_the_page_sorts_and_filters(page):
+    """Its own script, in a JavaScript engine, on its own cards."""
+    parsed, _, _ = page
+    context = quickjs.Context()
+    context.eval(parsed.scripts[0])
+
+    def order(by, reverse=False):
+        call = f"JSON.stringify(sorted({json.dumps(parsed.cards)}, {json.dumps(by)}, {json.dumps(reverse)}))"
+        return json.loads(context.eval(call))
+
+    assert order("bad") == parsed.cards
+    worst = [card.get("m-hist") for card in order("hist")]
+    assert worst[-1] is None and [float(v) for v in worst[:-1]] == sorted(float(v) for v in worst[:-1])
+    best = [card.get("m-hist") for card in order("hist", True)]
+    assert best == worst[:-1][::-1] + [None]
+    assert [card["word"] for card in order("word")] == sorted(card["word"] for card in parsed.cards)
+    for given, wanted in (
+        ({"style": "00"}, {c["word"] for c in parsed.cards if c["style"] == "00"}),
+        ({"word": "BÜ"}, {"Büro"}),
+        ({"state": "missing"}, {"pear"}),
+        ({"style": "00", "state": "missing"}, set()),
+    ):
+        filters = json.dumps({"style": "", "state": "", "word": "", **given})
+        kept = json.loads(context.eval(f"JSON.stringify({json.dumps(parsed.cards)}.filter(c => passes(c, {filters})))"))
+        assert {card["word"] for card in kept} == wanted
+
+
+def test_the_whole_script_runs_on_a_document(page):
+    """Both scripts on a made-up document: typing a filter hides cards and says how many are left."""
+    parsed, _, _ = page
+    context = quickjs.Context()
+    context.eval(
+        """
+        const fields = {}, order = [];
+        const articles = CARDS.map(card => ({ hidden: false, attributes: Object.entries(card).map(
+            ([name, value]) => ({ name: "data-" + name, value: String(value) })) }));
+        const cardsField = { querySelectorAll: () => articles, append: element => order.push(element) };
+        const document = { getElementById: name => name === "cards" ? cardsField : (fields[name] ??= {
+            value: name === "sort" ? "bad" : "", checked: false, textContent: "", listeners: [],
+            addEventListener(event, f) { this.listeners.push(f); } }) };
+        """.replace("CARDS", json.dumps(parsed.cards))
+    )
+    context.eval(parsed.scripts[0])
+    context.eval(parsed.scripts[1])
+    assert context.eval("fields.shown.textContent") == "8 of 8"
+    context.eval('fields.style.value = "01"; fields.style.listeners[0]()')
+    assert context.eval("fields.shown.textContent") == "4 of 8"
+    assert context.eval("articles.filter(a => a.hidden).length") == 4
+
+
+@pytest.mark.skipif("JDIFF_BROWSER" not in os.environ, reason="JDIFF_BROWSER names no folder with a headless Chromium")
+def test_the_page_works_in_headless_chromium(page, tmp_path):
+    """After `npm install @sparticuz/chromium@147 puppeteer-core@24` in an empty folder, which JDIFF_BROWSER names: 75 MB."""
+    command = ["node", str(Path(__file__).with_name("page.mjs")), os.environ["JDIFF_BROWSER"], str(tmp_path / "page.html")]
+    # The package unpacks its own libraries where it believes to be on a cloud function.
+    done = subprocess.run(
+        command, env={**os.environ, "AWS_LAMBDA_JS_RUNTIME": "nodejs22.x"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["first"] == "8 of 8" and found["words"] == [card["word"] for card in page[0].cards]
+    assert found["sorted"] == sorted(found["words"]) and found["filtered"] == ["1 of 8", ["Büro"]]
+    assert found["errors"] == [] and found["requests"] == 1 and found["broken"] == 0
+
+
+def test_a_comparison_pairs_pictures_and_names_styles(score, made, tmp_path):
+    better = draw_all(tmp_path / "better", seed=0)  # two of its pictures are the references
+    (better / "01" / "pear.png").unlink()
+    code, report, _, _ = score("--compare", str(made), str(better), "--per-style", generated=None)
+    entry = report["differences"]["hist"]
+    assert code == 0 and report["pairs"] == 7 and set(entry["per_style"]) == {"00", "01"}
+    assert entry["value"] == pytest.approx(entry["b"] - entry["a"])
+    assert entry["interval"][0] <= entry["value"] <= entry["interval"][1]
+    code, _, out, _ = score("--compare", str(made), str(made), generated=None)
+    assert "8 pictures in both" in out and "within chance" in out and "+0.0000" in out
+    code, _, out, _ = score("--compare", str(made), str(better), "--metrics", "hist,dino", generated=None)
+    assert "not compared: DINO: needs weights" in out
