@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from jdiff_style.errors import UserError
+from jdiff_style.hashes import check_sums
 
 COMPONENTS = {
     "tokenizer": ("tokenizer_config.json", ()),
@@ -100,9 +101,10 @@ def load_base(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
     """Load all parts, UNet and text encoder in `dtype`, the VAE in float32 (float16 overflows in it), on `device`.
 
     A folder that holds only half-precision files (`….fp16.safetensors`) is read as such. Raises UserError for a missing
-    or damaged part.
+    or damaged part; where the folder has a `SHA256SUMS`, any changed file counts as damaged.
     """
     check_base(path)
+    check_sums(path, "base")
     loaded: dict[str, Any] = {}
     for name, kind in (
         ("tokenizer", CLIPTokenizer),

@@ -1,8 +1,8 @@
 """Checkpoints that survive a crash at any moment.
 
-A checkpoint is a folder `checkpoints/step-00001000/` with the LoRA (diffusers format, usable as it is), the optimiser's
-state and a manifest of sizes and SHA-256. It is written under a temporary name, flushed to the disk and renamed, so a
-folder with the final name is complete; the manifest finds later damage.
+A checkpoint is a folder `checkpoints/step-00001000/` with the weights (a LoRA in diffusers format, usable as it is), the
+optimiser's state and a manifest of sizes and SHA-256. It is written under a temporary name, flushed to the disk and
+renamed, so a folder with the final name is complete; the manifest finds later damage.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import TYPE_CHECKING, Callable, Iterator, Optional
 
 from jdiff_style.errors import UserError
 from jdiff_style.runs import how_to_resume
 
+if TYPE_CHECKING:
+    import torch
+
 log = logging.getLogger(__name__)
 
-FOLDER, MANIFEST = "checkpoints", "manifest.json"
+FOLDER, MANIFEST, OPTIMIZER_FILE = "checkpoints", "manifest.json", "optimizer.safetensors"
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -120,6 +123,31 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file as hexadecimal text."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Write the state of an optimiser, not its rates, into `folder`; names are `parameter number.state name`."""
+    import numpy as np
+    import safetensors.numpy
+
+    tensors = {
+        f"{index}.{name}": np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+    safetensors.numpy.save_file(tensors, str(folder / OPTIMIZER_FILE))
+
+
+def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Take the state written by `save_optimizer`, bit for bit."""
+    import safetensors.numpy
+    import torch
+
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in safetensors.numpy.load_file(str(folder / OPTIMIZER_FILE)).items():
+        index, _, name = key.partition(".")
+        states.setdefault(int(index), {})[name] = torch.tensor(value)
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The `jdiff` command: train, make-tiny-base, doctor, generate, score.
+"""The `jdiff` command: train, export, make-tiny-base, doctor, generate, score, leaderboard.
 
 Only the chosen subcommand's libraries are imported, so `jdiff --help` answers at once.
 """
@@ -19,15 +19,23 @@ FORWARDED = {
     "doctor": ("jdiff_style.doctor", "check this machine: versions, compiler, device, a ten-second self-test"),
     "generate": ("jdiff_style.parallel", "draw pictures for every style and prompt of a pack"),
     "score": ("eval.score", "score generated pictures against a pack"),
+    "leaderboard": ("eval.leaderboard", "keep scored runs side by side"),
 }
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The argument parser with one subcommand per verb; the fields of a recipe become options of `train`."""
+def build_parser(stage: str = "lora") -> argparse.ArgumentParser:
+    """The argument parser with one subcommand per verb; the fields of the stage's recipe become options of `train`."""
     parser = argparse.ArgumentParser(prog="jdiff", description="Packed multi-style LoRA: train, generate, score.")
     parser.add_argument("--version", action="version", version=f"jdiff {jdiff_style.__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    _add_train(verbs)
+    _add_train(verbs, stage)
+    export = verbs.add_parser(
+        "export",
+        help="write the model of a vae, clip or base run to a folder, from its newest checkpoint",
+        description="Write the model of a run to a new folder (float16, with SHA256SUMS), from its newest checkpoint.",
+    )
+    export.add_argument("run", type=Path, metavar="RUN", help="run folder of `jdiff train` with stage vae, clip or base")
+    export.add_argument("folder", type=Path, metavar="DIR", help="folder to create")
     tiny = verbs.add_parser(
         "make-tiny-base",
         help="write a small random-weight Stable Diffusion for trials",
@@ -49,13 +57,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(verbs: Any) -> None:
-    from jdiff_style.recipe import FIELDS, value_range, value_type
+def _add_train(verbs: Any, stage: str) -> None:
+    from jdiff_style import schema
+    from jdiff_style.recipe import kind_of
 
+    kind = kind_of(stage)
     train = verbs.add_parser(
         "train",
-        help="train a packed LoRA over all styles of a pack",
-        description="Train a packed LoRA. The last line on standard output is the run folder.",
+        help="train what a recipe describes: a packed LoRA over all styles of a pack, or a base model from scratch",
+        description=f"Train what a recipe describes. Shown are the fields of stage {stage}; for another stage's give "
+        "--stage lora (a packed LoRA, the default), vae, clip or base (a base model from scratch) before --help. "
+        "The last line on standard output is the run folder.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
@@ -68,27 +80,41 @@ def _add_train(verbs: Any) -> None:
         "--resume", type=Path, metavar="RUN", help="go on with the run in this folder", default=argparse.SUPPRESS
     )
     main.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    train.set_defaults(kind=kind)
     groups = {"main": main}
-    for name, field in FIELDS.items():
+    for name, field in schema.fields_of(kind).items():
         meta = field.metadata
-        group = groups.setdefault(
-            meta["group"], train.add_argument_group(meta["group"]) if meta["group"] not in groups else main
-        )
-        span = value_range(name)
-        default = (
-            "none"
-            if field.default is None
-            else str(field.default).lower()
-            if value_type(name)[0] is bool
-            else field.default
-        )
+        if meta["group"] not in groups:
+            groups[meta["group"]] = train.add_argument_group(meta["group"])
+        group = groups[meta["group"]]
+        span = schema.value_range(kind, name)
+        default = schema.shown(field.default)
         text = (meta["doc"] + (f" [{span}]" if span else "") + f" (default: {default})").replace("%", "%%")
         option = "--" + name.replace("_", "-")
-        if value_type(name)[0] is bool:
+        if schema.value_type(kind, name)[0] is bool:
             group.add_argument(option, dest=name, action=argparse.BooleanOptionalAction, help=text)
         else:
             # The recipe checks values, so that a file and the command line give the same message.
             group.add_argument(option, dest=name, metavar=meta["unit"] or None, help=text)
+
+
+def _stage_of(arguments: list[str]) -> str:
+    """The stage that a command line for `train` is about: from its recipe, its run folder or `--stage`."""
+    from jdiff_style.recipe import kind_of, read_recipe
+
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in ("--recipe", "--resume", "--stage"):
+        peek.add_argument(option, nargs="?")
+    known = peek.parse_known_args(arguments)[0]
+    stage = known.stage
+    if known.recipe and known.resume:
+        return "lora"  # wrong usage, which the full parser reports
+    if stage is None and known.resume and (Path(known.resume) / "recipe.yaml").is_file():
+        stage = read_recipe(Path(known.resume) / "recipe.yaml").get("stage")
+    elif stage is None and known.recipe:
+        stage = read_recipe(Path(known.recipe)).get("stage")
+    kind_of(stage or "lora")
+    return stage or "lora"
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -100,8 +126,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         if arguments and arguments[0] in FORWARDED:
             return _forward(arguments[0], arguments[1:])
-        options = build_parser().parse_args(arguments)
-        return _train(options) if options.verb == "train" else _make_tiny_base(options)
+        stage = _stage_of(arguments[1:]) if arguments[:1] == ["train"] else "lora"
+        options = build_parser(stage).parse_args(arguments)
+        return {"train": _train, "export": _export, "make-tiny-base": _make_tiny_base}[options.verb](options)
     except UserError as error:
         print(f"jdiff: {'' if isinstance(error, Interrupted) else 'error: '}{error}", file=sys.stderr)
         return error.exit_code
@@ -147,11 +174,13 @@ def _forward(verb: str, arguments: list[str]) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from jdiff_style.recipe import FIELDS, make_recipe, read_recipe, to_yaml
+    from jdiff_style import schema
+    from jdiff_style.recipe import make_recipe, read_recipe, to_yaml
 
-    overrides = {name: value for name, value in vars(options).items() if name in FIELDS}
+    known = schema.fields_of(options.kind)
+    overrides = {name: value for name, value in vars(options).items() if name in known}
     overrides = {
-        name: None if isinstance(value, str) and value.lower() == "none" and FIELDS[name].default is None else value
+        name: None if isinstance(value, str) and value.lower() == "none" and known[name].default is None else value
         for name, value in overrides.items()
     }
     if "resume" in options:
@@ -170,6 +199,14 @@ def _train(options: argparse.Namespace) -> int:
     _quiet_libraries()
     run = resume_run(options.resume, overrides) if "resume" in options else start_run(recipe)
     print(show_path(run))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from jdiff_style.pretrain_launch import export_run
+
+    _quiet_libraries()
+    print(export_run(options.run.expanduser(), options.folder.expanduser()))
     return 0
 
 

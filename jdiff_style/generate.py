@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jdiff_style.errors import UserError
+from jdiff_style.hashes import check_sums
 
 if TYPE_CHECKING:
     import torch
@@ -179,6 +180,7 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
         UserError: the base is incomplete or damaged, or the LoRA was made for another architecture.
     """
     variant = check_base(base)
+    check_sums(base, "--base")
     import diffusers
     import torch
     import transformers

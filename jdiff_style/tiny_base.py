@@ -6,80 +6,22 @@ eight times, CLIPTextModel, a CLIP byte-pair tokenizer. Its pictures are noise: 
 
 from __future__ import annotations
 
-import itertools
-import json
 import os
 import shutil
-from collections import Counter
 from pathlib import Path
 
 from jdiff_style.errors import UserError
 from jdiff_style.runs import open_to_all
+from jdiff_style.tokenizer_build import learn_merges, write_tokenizer
 
 SEED = 20240527
 MERGES = 900
-BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 
 
-def byte_symbols() -> list[str]:
-    """The 256 printable symbols that stand for the byte values in GPT-2's and CLIP's vocabularies, in vocabulary order.
-
-    Visible Latin-1 bytes stand for themselves and come first; the others take the code points from 256 on.
-    """
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [b for b in range(256) if b not in set(visible)]
-    return [chr(b) for b in visible] + [chr(256 + i) for i in range(len(hidden))]
-
-
-def learn_merges(words: list[str], count: int) -> list[tuple[str, str]]:
-    """The first `count` byte-pair merges learnt from ASCII `words`, most frequent pair first, ties in alphabetical
-    order.
-    """
-    pieces = [(*word[:-1], word[-1] + "</w>") for word in words]
-    merges: list[tuple[str, str]] = []
-    while len(merges) < count:
-        pairs = Counter(pair for word in pieces for pair in itertools.pairwise(word))
-        if not pairs:
-            break
-        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
-        merges.append(best)
-        pieces = [_merge(word, best) for word in pieces]
-    return merges
-
-
-def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    result: list[str] = []
-    for piece in word:
-        if result and (result[-1], piece) == pair:
-            result[-1] += piece
-        else:
-            result.append(piece)
-    return tuple(result)
-
-
-def write_tokenizer(folder: Path) -> int:
-    """Write `vocab.json`, `merges.txt` and the configuration of a CLIP tokenizer; returns the size of its vocabulary."""
+def tiny_merges() -> list[tuple[str, str]]:
+    """The merges of the tiny model's tokenizer, learnt from the word list of this package, each word counted once."""
     lines = (Path(__file__).parent / "words.txt").read_text(encoding="utf-8").splitlines()
-    words = sorted({word for line in lines if not line.startswith("#") for word in line.split()})
-    merges = learn_merges(words, MERGES)
-    symbols = byte_symbols()
-    tokens = [*symbols, *(s + "</w>" for s in symbols), *(a + b for a, b in merges), BOS, EOS]
-    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf-8")
-    special = {"bos_token": BOS, "eos_token": EOS, "unk_token": EOS, "pad_token": EOS}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=2), encoding="utf-8")
-    config = {
-        "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
-        "do_lower_case": True,
-        "errors": "replace",
-        "add_prefix_space": False,
-        **special,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    return len(vocabulary)
+    return learn_merges(sorted({word for line in lines if not line.startswith("#") for word in line.split()}), MERGES)
 
 
 def make_tiny_base(folder: Path, prediction_type: str = "epsilon", seed: int = SEED) -> Path:
@@ -98,7 +40,7 @@ def make_tiny_base(folder: Path, prediction_type: str = "epsilon", seed: int = S
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        vocabulary = write_tokenizer(temporary / "tokenizer")
+        vocabulary = write_tokenizer(temporary / "tokenizer", tiny_merges())
         tokenizer = CLIPTokenizer.from_pretrained(str(temporary / "tokenizer"))
         torch.manual_seed(seed)
         text_encoder = CLIPTextModel(

@@ -22,8 +22,6 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
-import numpy as np
-import safetensors.numpy
 import torch
 
 from jdiff_style import checkpoint, lora, runs
@@ -39,7 +37,7 @@ from jdiff_style.recipe import Recipe
 log = logging.getLogger(__name__)
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-OPTIMIZER_FILE, STATE_FILE = "optimizer.safetensors", "state.json"
+STATE_FILE = "state.json"
 
 
 class Trainer:
@@ -229,23 +227,14 @@ class Trainer:
 
     def _write_state(self, folder: Path, step: int) -> None:
         lora.save_lora(folder, self.base.unet, self.modules.get("text_encoder"))
-        tensors = {
-            f"{index}.{name}": np.asarray(value.detach().cpu().numpy() if hasattr(value, "detach") else value)
-            for index, state in self.optimizer.state_dict()["state"].items()
-            for name, value in state.items()
-        }
-        safetensors.numpy.save_file(tensors, str(folder / OPTIMIZER_FILE))
+        checkpoint.save_optimizer(folder, self.optimizer)
         state = {"step": step, "scaler": self.scaler.state_dict() if self.scaler else None}
         (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
 
     def restore(self, folder: Path) -> None:
         """Take LoRA weights and optimiser state from a checkpoint, bit for bit."""
         lora.copy_into(self.modules, lora.read_lora(folder), str(folder))
-        states: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in safetensors.numpy.load_file(str(folder / OPTIMIZER_FILE)).items():
-            index, _, name = key.partition(".")
-            states.setdefault(int(index), {})[name] = torch.tensor(value)
-        self.optimizer.load_state_dict({"state": states, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        checkpoint.load_optimizer(folder, self.optimizer)
         scaler = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["scaler"]
         if self.scaler and scaler:
             self.scaler.load_state_dict(scaler)

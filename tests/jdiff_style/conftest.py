@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import settings
 from PIL import Image
 
@@ -96,3 +97,56 @@ def start_process(*words, **options):
 def start_jdiff():
     """`start_jdiff(*words, **options)` starts `jdiff` in a process of its own."""
     return start_process
+
+
+# The three stages that train from scratch, in miniature.
+PRETRAIN = {"batch_size": 4, "steps": 6, "warmup_steps": 2, "validate_every": 3, "validate_images": 4, "checkpoint_every": 2}
+STAGES = {
+    "vae": {"channels": [8, 16], "norm_groups": 4, "learning_rate": 2e-3},
+    "clip": {
+        "merges": 60, "max_tokens": 16, "text_width": 16, "text_layers": 1, "vision_width": 16, "vision_layers": 1,
+        "head_width": 8, "projection": 16, "patch": 4, "shift": 1,
+    },
+    "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2},
+}  # fmt: skip
+
+
+def write_pretrain_data(folder, objects=10, side=16):
+    """Two styles of plain discs on white; object number i has a colour and a size of its own. One in five is held out."""
+    ys, xs = np.mgrid[:side, :side] - (side - 1) / 2
+    images, rows = [], []
+    for style in ("flat", "ring"):
+        for number in range(objects):
+            distance = np.hypot(xs, ys)
+            radius = side * (0.2 + 0.25 * number / objects)
+            inside = (distance < radius) & ((style == "flat") | (distance > radius / 2))
+            picture = np.full((side, side, 3), 255, np.uint8)
+            picture[inside] = np.random.default_rng(number).integers(0, 200, 3)
+            images.append(picture)
+            row = {"object": f"thing {chr(97 + number)}", "style": style, "keywords": ["round", "disc"], "group": "x"}
+            rows.append(row | {"split": "held_out" if number % 5 == 4 else "train"})
+    folder.mkdir(parents=True)
+    np.save(folder / "images.npy", np.stack(images))
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pretrain_data():
+    """`pretrain_data(folder, objects)` writes a small images.npy and metadata.jsonl."""
+    return write_pretrain_data
+
+
+@pytest.fixture(scope="session")
+def pretrain_recipes():
+    """`pretrain_recipes(folder)` writes data and the recipes of the stages vae, clip and base; stage -> recipe file."""
+
+    def write(folder):
+        write_pretrain_data(folder / "data")
+        recipes = {}
+        for stage, own in STAGES.items():
+            recipes[stage] = folder / f"{stage}.yaml"
+            recipes[stage].write_text(yaml.safe_dump({"stage": stage, "data": "data", **PRETRAIN, **own}))
+        return recipes
+
+    return write

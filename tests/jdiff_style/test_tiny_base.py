@@ -7,7 +7,7 @@ from transformers import CLIPTokenizer
 
 from jdiff_style.checkpoint import sha256
 from jdiff_style.errors import UserError
-from jdiff_style.tiny_base import byte_symbols, learn_merges, make_tiny_base
+from jdiff_style.tiny_base import make_tiny_base
 
 
 def test_it_draws_a_picture_and_is_small(tiny_base):
@@ -35,18 +35,6 @@ def test_the_same_seed_gives_the_same_files(tiny_base, tmp_path):
 def test_nothing_is_overwritten(tiny_base):
     with pytest.raises(UserError, match="exists already"):
         make_tiny_base(tiny_base)
-
-
-def test_merges_by_hand():
-    # "ab" occurs three times inside words, so it is learnt first; then "ab"+"c" at a word's end.
-    assert learn_merges(["abc", "abc", "abx"], 2) == [("a", "b"), ("ab", "c</w>")]
-    assert learn_merges(["ab"], 10) == [("a", "b</w>")]
-
-
-def test_byte_symbols_are_those_of_the_reference():
-    from transformers.models.clip.tokenization_clip import bytes_to_unicode
-
-    assert byte_symbols() == list(bytes_to_unicode().values())
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60))

@@ -1,0 +1,287 @@
+"""Training a model from scratch: one loop for the stages `vae`, `clip` and `base`.
+
+A stage (pretrain_vae.py, pretrain_clip.py, pretrain_base.py) builds its modules and says what a step's loss, a
+measurement, a sample sheet and the finished folder are. The loop here does the rest: AdamW with a trapezoidal rate,
+averaged weights, the log, checkpoints, resuming. As in train.py the random draws of a step depend only on the seed and
+the step, so an interrupted and resumed run has the losses of one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import safetensors.numpy
+import torch
+from PIL import Image
+
+from jdiff_style import checkpoint, runs, schema
+from jdiff_style.dataset import NOISE, derive_seed
+from jdiff_style.errors import Interrupted, UserError
+from jdiff_style.hashes import write_sums
+from jdiff_style.pretrain_data import PretrainData
+from jdiff_style.pretrain_recipe import PretrainRecipe
+from jdiff_style.progress import Progress
+from jdiff_style.train import pick_device, stop_on_interrupt
+
+log = logging.getLogger(__name__)
+
+WEIGHTS_FILE, AVERAGE_FILE, RESULT, SAMPLES, CARD_FILE = (
+    "weights.safetensors",
+    "average.safetensors",
+    "result",
+    "samples",
+    "training.json",
+)
+
+
+class Stage:
+    """What a stage has to offer. `parts` are the trained modules, `rates` their shares of the learning rate if not 1."""
+
+    parts: dict[str, torch.nn.Module]
+    rates: dict[str, float]
+
+    def __init__(self, recipe: PretrainRecipe):
+        if recipe.data is None:
+            raise UserError("data: none given; name the folder that holds images.npy and metadata.jsonl with --data")
+        self.recipe = recipe
+        self.device = pick_device(recipe.device)
+        self.data = PretrainData(Path(recipe.data), recipe.seed, recipe.limit)
+        self.parts, self.rates = {}, {}
+        torch.manual_seed(recipe.seed)
+
+    def prepare(self, run: Path) -> None:
+        """Compute once what the steps need, after the run folder exists; the default does nothing."""
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of everything that a resumed run must find unchanged, by the name of the recipe's field."""
+        return {"data": self.data.fingerprint()}
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The scalar to minimise at `step` (from 0), and scalars for the log."""
+        raise NotImplementedError
+
+    def validate(self) -> dict[str, float]:
+        """Measurements of the present weights; uses no random state."""
+        raise NotImplementedError
+
+    def sample(self) -> Image.Image | None:
+        """A sheet of sample pictures, or None if the stage has none."""
+        return None
+
+    def export(self, folder: Path) -> None:
+        """Write the model into the empty `folder`, weights in float16."""
+        raise NotImplementedError
+
+    def generator(self, step: int) -> torch.Generator:
+        """The random stream of a step's noise, on the CPU, so that every device draws the same."""
+        return torch.Generator().manual_seed(derive_seed(self.recipe.seed, NOISE, step))
+
+    def autocast(self) -> Any:
+        """bfloat16 convolutions and matmuls where the recipe asks for them, nothing otherwise."""
+        if self.recipe.mixed_precision == "no":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def half_copy(module: Any) -> Any:
+    """A float16 copy of a model, to be saved."""
+    return copy.deepcopy(module).to(torch.float16)
+
+
+def make_stage(recipe: PretrainRecipe) -> Stage:
+    """The stage that the recipe describes, with freshly drawn weights."""
+    # Imported here, since each of them needs this module.
+    from jdiff_style.pretrain_base import BaseStage
+    from jdiff_style.pretrain_clip import ClipStage
+    from jdiff_style.pretrain_vae import VaeStage
+
+    kinds: dict[str, Any] = {"vae": VaeStage, "clip": ClipStage, "base": BaseStage}
+    return kinds[recipe.stage](recipe)
+
+
+class Pretrainer:
+    """One run: a stage, its optimiser, its averaged weights and the loop over them."""
+
+    def __init__(self, stage: Stage):
+        self.stage, self.recipe = stage, stage.recipe
+        groups = []
+        for name, module in stage.parts.items():
+            share = stage.rates.get(name, 1.0)
+            parameters = [p for p in module.parameters() if p.requires_grad]
+            for decay in (True, False):  # no weight decay on biases, norms and other vectors
+                chosen = [p for p in parameters if (p.dim() > 1) == decay]
+                if chosen:
+                    weight_decay = self.recipe.weight_decay if decay else 0.0
+                    groups.append({"params": chosen, "weight_decay": weight_decay, "share": share})
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=self.recipe.learning_rate, betas=(0.9, self.recipe.beta2), eps=1e-8
+        )
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.average = [p.detach().clone() for p in self.parameters] if self.recipe.ema_decay else []
+
+    def rate(self, step: int) -> float:
+        """The rate of step `step` (from 0): up from 0 over the warm-up, level, down to 0 over the cool-down."""
+        recipe = self.recipe
+        up = (step + 1) / recipe.warmup_steps if recipe.warmup_steps else 1.0
+        down = (recipe.steps - step) / (recipe.cooldown_steps + 1)
+        return recipe.learning_rate * min(1.0, up, down)
+
+    def train(self, run: Path, start: int) -> None:
+        """Run the steps from `start` to the recipe's end, saving in `run`; Interrupted after Ctrl-C."""
+        recipe, began = self.recipe, time.monotonic()
+        progress = Progress(f"training {recipe.stage}", recipe.steps, start)
+        training_log = runs.TrainingLog(run, start)
+        with contextlib.closing(training_log), contextlib.closing(progress), stop_on_interrupt() as stop:
+            for step in range(start, recipe.steps):
+                for module in self.stage.parts.values():
+                    module.train()
+                loss, extra = self.stage.loss(step)
+                loss.backward()
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"the loss became {value} at step {step + 1}; start a new run with a lower learning_rate "
+                        f"(now {recipe.learning_rate:g}) or mixed_precision: no"
+                    )
+                rate = self._update(step)
+                last = step + 1 == recipe.steps
+                row: dict[str, Any] = {"step": step + 1, "loss": value, "lr": rate}
+                row |= {name: float(scalar.detach()) for name, scalar in extra.items()}
+                if last or (recipe.validate_every and (step + 1) % recipe.validate_every == 0):
+                    row |= self._measure(run, step + 1)
+                row["seconds"] = round(time.monotonic() - began, 3)
+                training_log.add(**row)
+                progress.update(step + 1, loss=f"{value:.4f}")
+                due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
+                if due or stop.is_set() or last:
+                    self.save(run, step + 1)
+                if stop.is_set():
+                    raise Interrupted(
+                        f"stopped after step {step + 1} of {recipe.steps}, which is saved. {runs.how_to_resume(run)}"
+                    )
+
+    def _update(self, step: int) -> float:
+        """Clip, step, average; returns the rate."""
+        rate = self.rate(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        if self.recipe.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        # A short memory at first, so that the starting weights are forgotten.
+        decay = min(self.recipe.ema_decay, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for average, parameter in zip(self.average, self.parameters):
+                average.mul_(decay).add_(parameter.detach(), alpha=1.0 - decay)
+        return rate
+
+    def _measure(self, run: Path, step: int) -> dict[str, float]:
+        with self.averaged(), torch.no_grad():
+            values = self.stage.validate()
+            sheet = self.stage.sample()
+        log.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        if sheet is not None:
+            (run / SAMPLES).mkdir(exist_ok=True)
+            target = run / SAMPLES / f"step-{step:08d}.png"
+            temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+            sheet.save(temporary, format="PNG")
+            os.replace(temporary, target)
+        return values
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the modules hold the averaged weights and are in evaluation mode."""
+        for module in self.stage.parts.values():
+            module.eval()
+        kept = [p.detach().clone() for p in self.parameters] if self.average else []
+        self._put(self.average)
+        try:
+            yield
+        finally:
+            self._put(kept)
+
+    def _put(self, values: list[torch.Tensor]) -> None:
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values):
+                parameter.copy_(value)
+
+    def save(self, run: Path, step: int) -> None:
+        """Write the checkpoint after `step` steps."""
+        size = 4 * sum(p.numel() for p in self.parameters) * (4 if self.average else 3)
+        checkpoint.write_checkpoint(
+            run, step, self._write_state, self.recipe.keep_checkpoints, needed_bytes=size + (1 << 20)
+        )
+
+    def _write_state(self, folder: Path) -> None:
+        for name, tensors in ((WEIGHTS_FILE, self.parameters), (AVERAGE_FILE, self.average)):
+            if tensors:
+                arrays = {f"{i:05d}": np.asarray(t.detach().cpu().numpy(), order="C") for i, t in enumerate(tensors)}
+                safetensors.numpy.save_file(arrays, str(folder / name))
+        checkpoint.save_optimizer(folder, self.optimizer)
+
+    def restore(self, folder: Path) -> None:
+        """Take weights, averaged weights and the optimiser's state from a checkpoint, bit for bit."""
+        self._put(self._read(folder / WEIGHTS_FILE))
+        if self.average:
+            self.average = self._read(folder / AVERAGE_FILE)
+        checkpoint.load_optimizer(folder, self.optimizer)
+
+    def _read(self, file: Path) -> list[torch.Tensor]:
+        arrays = safetensors.numpy.load_file(str(file))
+        shapes = [tuple(p.shape) for p in self.parameters]
+        values = [arrays[name] for name in sorted(arrays)]
+        if [value.shape for value in values] != shapes:
+            raise UserError(f"{file}: its weights are not those of the recipe beside it; restore recipe.yaml")
+        return [torch.from_numpy(value).to(self.stage.device) for value in values]
+
+    def write_result(self, run: Path, folder: Path, step: int) -> None:
+        """Export the averaged weights to the new folder `folder`, with `training.json` and `SHA256SUMS`, in one step."""
+        temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir(parents=True)
+            with self.averaged(), torch.no_grad():
+                self.stage.export(temporary)
+            for weights in temporary.rglob("*.safetensors"):
+                runs.open_to_all(weights)
+            (temporary / CARD_FILE).write_text(json.dumps(self._card(run, step), indent=2) + "\n", encoding="utf-8")
+            write_sums(temporary)
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _card(self, run: Path, step: int) -> dict[str, Any]:
+        """How the weights came about: what they were trained on, how long, and the last measurements."""
+        rows = [json.loads(line) for line in (run / runs.LOG_FILE).read_text(encoding="utf-8").splitlines()]
+        measured = [row for row in rows if row["step"] <= step and len(row) > 4]
+        versions = json.loads((run / runs.VERSIONS_FILE).read_text(encoding="utf-8"))
+        data = self.stage.data
+        return {
+            "stage": self.recipe.stage,
+            "steps": step,
+            "epochs": round(step * self.recipe.batch_size / len(data.train), 2),
+            "training_pictures": len(data.train),
+            "held_out_pictures": len(data.held_out),
+            "styles": data.styles,
+            "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in self.stage.parts.items()},
+            "last_measurement": measured[-1] if measured else None,
+            "recipe": {
+                name: getattr(self.recipe, name)
+                for name, field in schema.fields_of(type(self.recipe)).items()
+                if not field.metadata["path"] and name != "out"  # places on this machine mean nothing elsewhere
+            },
+            "versions": {key: versions[key] for key in ("packages", "python", "git", "inputs")},
+        }

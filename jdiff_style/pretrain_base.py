@@ -1,0 +1,234 @@
+"""The `base` stage: a UNet that draws latents from captions, on a finished VAE and a finished CLIP's text tower."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image, ImageDraw
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from jdiff_style import runs
+from jdiff_style.checkpoint import sha256
+from jdiff_style.dataset import derive_seed
+from jdiff_style.errors import UserError
+from jdiff_style.hashes import SUMS_FILE, check_sums
+from jdiff_style.losses import make_loss
+from jdiff_style.pretrain import RESULT, Stage, half_copy
+from jdiff_style.pretrain_data import make_caption
+from jdiff_style.pretrain_recipe import BaseRecipe
+from jdiff_style.progress import Progress
+
+BATCH, TRAINING_TIMESTEPS, SAMPLE_STREAM, VALIDATION_STREAM = 32, 1000, 200, 201
+LATENTS_FILE = "latents.npy"
+LABEL = 12
+
+
+class BaseStage(Stage):
+    """The plain diffusion loss on cached latents (Rombach et al. 2022, eq. 2, here with v-prediction)."""
+
+    recipe: BaseRecipe
+
+    def __init__(self, recipe: BaseRecipe):
+        super().__init__(recipe)
+        self.vae = load_part(recipe.vae, "vae", AutoencoderKL).to(self.device).requires_grad_(False).eval()
+        self.tokenizer = load_part(recipe.clip, "clip", CLIPTokenizer)
+        self.text_encoder = load_part(recipe.clip, "clip", CLIPTextModel).to(self.device)
+        self.text_encoder.requires_grad_(recipe.train_text_encoder).eval()
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        channels = self.vae.config.latent_channels
+        self.scheduler = DDIMScheduler(
+            num_train_timesteps=TRAINING_TIMESTEPS,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+            prediction_type=recipe.prediction_type,
+            timestep_spacing="trailing",  # starts from the noisiest step, which few-step sampling needs (Lin et al. 2024)
+        )
+        torch.manual_seed(recipe.seed)
+        down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in recipe.attention)
+        self.unet = UNet2DConditionModel(
+            sample_size=self.data.side // factor,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=recipe.channels,
+            layers_per_block=recipe.layers,
+            down_block_types=down,
+            up_block_types=tuple(name.replace("Down", "Up") for name in reversed(down)),
+            cross_attention_dim=self.text_encoder.config.hidden_size,
+            attention_head_dim=recipe.heads,  # diffusers takes this as the number of heads, as in SD 1.5
+            norm_num_groups=recipe.norm_groups,
+        ).to(self.device)
+        self.parts = {"unet": self.unet}
+        if recipe.train_text_encoder:
+            self.parts["text_encoder"] = self.text_encoder
+            self.rates = {"text_encoder": recipe.text_rate}
+            # The last layer norm is used; what follows it in CLIPModel (the projection) is not part of CLIPTextModel.
+        self.criterion = make_loss(recipe.prediction_type, self.scheduler.alphas_cumprod, recipe.min_snr_gamma)
+        self.latents = np.empty(0, dtype=np.float32)
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of the data and of both finished models."""
+        models = {name: model_folder(getattr(self.recipe, name), name) for name in ("vae", "clip")}
+        return {**super().inputs(), **{name: sha256(folder / SUMS_FILE) for name, folder in models.items()}}
+
+    def prepare(self, run: Path) -> None:
+        """Encode every picture once; `latents.npy` in the run folder keeps them for resuming. float32 N × c × h × w."""
+        shape = (len(self.data.images), *self._latent_shape())
+        file = run / LATENTS_FILE
+        if file.is_file():
+            self.latents = np.load(file, allow_pickle=False)
+            if self.latents.shape == shape:
+                return
+        latents = np.empty(shape, dtype=np.float32)
+        progress = Progress("encoding pictures", len(latents))
+        for first in range(0, len(latents), BATCH):
+            numbers = np.arange(first, min(first + BATCH, len(latents)))
+            with torch.no_grad():
+                pictures = torch.from_numpy(self.data.pixels(numbers)).to(self.device)
+                mean = self.vae.encode(pictures).latent_dist.mean
+                latents[numbers] = (mean * self.vae.config.scaling_factor).cpu().numpy()
+            progress.update(int(numbers[-1]) + 1)
+        progress.close()
+        temporary = file.with_name(f".{file.name}.tmp-{os.getpid()}")
+        with open(temporary, "wb") as stream:
+            np.save(stream, latents, allow_pickle=False)
+        os.replace(temporary, file)
+        self.latents = latents
+
+    def _latent_shape(self) -> tuple[int, int, int]:
+        side = self.unet.config.sample_size
+        return self.unet.config.in_channels, side, side
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The scalar to minimise at `step` (from 0); nothing besides for the log."""
+        recipe = self.recipe
+        numbers, draws = self.data.numbers(step, recipe.batch_size)
+        captions = []
+        for number, draw in zip(numbers, draws):
+            caption = make_caption(self.data.items[number], draw, recipe.keywords)
+            captions.append("" if draw.random() < recipe.drop_caption else caption)
+        generator = self.generator(step)
+        noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
+        timesteps = torch.randint(0, TRAINING_TIMESTEPS, (len(numbers),), generator=generator)
+        return self._error(numbers, captions, noise, timesteps), {}
+
+    def _error(
+        self, numbers: np.ndarray, captions: list[str], noise: torch.Tensor, timesteps: torch.Tensor
+    ) -> torch.Tensor:
+        latents = torch.from_numpy(self.latents[numbers]).to(self.device)
+        noise, timesteps = noise.to(self.device), timesteps.to(self.device)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        with self.autocast():
+            prediction = self.unet(noisy, timesteps, self.encode_text(captions)).sample
+        return self.criterion(prediction, latents, noise, timesteps)
+
+    def encode_text(self, captions: list[str]) -> torch.Tensor:
+        """The text tower's last hidden state, batch × tokens × width, padded as the pipeline pads."""
+        length = self.tokenizer.model_max_length
+        tokens = self.tokenizer(captions, padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+        return self.text_encoder(tokens.input_ids.to(self.device))[0]
+
+    def validate(self) -> dict[str, float]:
+        """`held_out_loss` and `train_loss` at fixed noise and timesteps, captions `a … emoji of …`."""
+        values = {}
+        for name, held_out in (("held_out_loss", True), ("train_loss", False)):
+            numbers = self.data.validation(self.recipe.validate_images, held_out)
+            generator = torch.Generator().manual_seed(derive_seed(self.recipe.seed, VALIDATION_STREAM))
+            total = 0.0
+            for first in range(0, len(numbers), BATCH):
+                chosen = numbers[first : first + BATCH]
+                noise = torch.randn((len(chosen), *self._latent_shape()), generator=generator)
+                timesteps = torch.randint(0, TRAINING_TIMESTEPS, (len(chosen),), generator=generator)
+                captions = [plain_caption(self.data.items[n].style, self.data.items[n].object) for n in chosen]
+                total += len(chosen) * float(self._error(chosen, captions, noise, timesteps))
+            if len(numbers):
+                values[name] = total / len(numbers)
+        return values
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """A generation pipeline over the stage's own modules."""
+        return self._pipeline(self.vae, self.text_encoder, self.unet)
+
+    def _pipeline(self, vae: Any, text_encoder: Any, unet: Any) -> StableDiffusionPipeline:
+        return StableDiffusionPipeline(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=self.tokenizer,
+            unet=unet,
+            scheduler=DDIMScheduler.from_config(self.scheduler.config),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+    def sample(self) -> Image.Image:
+        """A row for each style; columns: words of the training split, then held-out ones (if there are any)."""
+        recipe, data = self.recipe, self.data
+        words: list[str] = []
+        for held_out in (False, True):
+            count = recipe.sample_words // 2 if held_out else recipe.sample_words - recipe.sample_words // 2
+            names = list(dict.fromkeys(data.items[n].object for n in data.validation(len(data.items), held_out)))
+            words += [names[place * len(names) // count] for place in range(count)] if names else []
+        pipeline = self.pipeline()
+        pipeline.set_progress_bar_config(disable=True)
+        sheet = Image.new("RGB", (len(words) * data.side, len(data.styles) * (data.side + LABEL)), "white")
+        pen = ImageDraw.Draw(sheet)
+        for row, style in enumerate(data.styles):
+            seeds = [derive_seed(recipe.seed, SAMPLE_STREAM, row, column) for column in range(len(words))]
+            pictures = pipeline(
+                [plain_caption(style, word) for word in words],
+                num_inference_steps=recipe.sample_steps,
+                guidance_scale=recipe.sample_guidance,
+                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            ).images
+            for column, picture in enumerate(pictures):
+                place = (column * data.side, row * (data.side + LABEL))
+                sheet.paste(picture, place)
+                label = f"{style}: {words[column]}".encode("latin-1", "replace").decode("latin-1")
+                pen.text((place[0], place[1] + data.side), label, fill="black")
+        return sheet
+
+    def export(self, folder: Path) -> None:
+        """The whole Stable Diffusion in diffusers layout, float16."""
+        self._pipeline(half_copy(self.vae), half_copy(self.text_encoder), half_copy(self.unet)).save_pretrained(str(folder))
+
+
+def plain_caption(style: str, word: str) -> str:
+    """The most frequent form of the training captions."""
+    return f"a {style} emoji of {word}"
+
+
+def model_folder(place: str | None, field: str) -> Path:
+    """The exported model that a recipe names: the folder itself, or the result inside a finished run."""
+    if place is None:
+        raise UserError(f"{field}: none given; name a finished {field} run or the folder it was exported to with --{field}")
+    folder = Path(place)
+    if (folder / runs.RECIPE_FILE).is_file():
+        folder = folder / RESULT
+        if not folder.is_dir():
+            raise UserError(
+                f"{field}: the run {place} is not finished; go on with `jdiff train --resume`, or take its present state "
+                f"with `jdiff export` and name that folder"
+            )
+    if not (folder / SUMS_FILE).is_file():
+        raise UserError(f"{field}: {folder} has no {SUMS_FILE}; name a finished {field} run or an exported folder")
+    return folder
+
+
+def load_part(place: str | None, field: str, kind: Any) -> Any:
+    """The model or tokenizer in a finished stage's folder, in float32; UserError if it is missing or damaged."""
+    folder = model_folder(place, field)
+    check_sums(folder, field)
+    try:
+        return kind.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{field}: cannot load {folder} as a {kind.__name__}: {reason}") from error

@@ -1,0 +1,115 @@
+"""Starting a run that trains from scratch, going on with one, and writing its model to a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from jdiff_style import checkpoint, launch, runs
+from jdiff_style.errors import Interrupted, UserError
+from jdiff_style.pretrain import RESULT, Pretrainer, make_stage
+from jdiff_style.pretrain_recipe import PretrainRecipe
+from jdiff_style.recipe import to_yaml
+
+log = logging.getLogger(__name__)
+
+FOLDERS = ("data", "vae", "clip")
+# What may change between the parts of one run; the rest decides the weights. Folders may move: their content is checked.
+RESUMABLE = {
+    *FOLDERS,
+    "steps",
+    "cooldown_steps",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "validate_every",
+    "validate_images",
+    "sample_words",
+    "sample_steps",
+    "sample_guidance",
+}
+
+
+def start_pretraining(recipe: PretrainRecipe) -> Path:
+    """Train a new run and return its folder, which is made only after all inputs are known to be good.
+
+    Raises UserError for anything the user can mend, Interrupted after Ctrl-C.
+    """
+    given: dict[str, Any] = {name: getattr(recipe, name, None) for name in FOLDERS}
+    places: dict[str, Any] = {name: str(Path(place).expanduser().resolve()) for name, place in given.items() if place}
+    fixed = dataclasses.replace(recipe, **places)
+    trainer = Pretrainer(make_stage(fixed))
+    for name, part in trainer.stage.parts.items():
+        log.info("%s: %.2f million weights", name, sum(p.numel() for p in part.parameters()) / 1e6)
+    inputs = trainer.stage.inputs()
+    run = runs.create_run(
+        Path(recipe.out).expanduser(),
+        f"{recipe.stage}-{runs.short_name(Path(fixed.data or ''))}",
+        {runs.RECIPE_FILE: to_yaml(fixed), runs.VERSIONS_FILE: json.dumps(runs.versions(inputs), indent=2) + "\n"},
+    )
+    log.info("run folder: %s", runs.show_path(run))
+    with runs.locked(run):
+        _work(trainer, run, 0)
+    return run
+
+
+def resume_pretraining(run: Path, recipe: PretrainRecipe, before: PretrainRecipe) -> Path:
+    """Go on with a run from its newest good checkpoint (from step 0 if it has none) and return its folder.
+
+    Raises UserError if a field outside `RESUMABLE` or an input has changed.
+    """
+    launch.refuse_changes(recipe, before, RESUMABLE)
+    stage = make_stage(recipe)
+    launch.refuse_other_inputs(run, recipe, stage.inputs())
+    if recipe != before:
+        runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
+    with runs.locked(run):
+        found = checkpoint.newest_good(run)
+        start = found[0] if found else 0
+        if start > recipe.steps:
+            raise UserError(
+                f"steps: {recipe.steps} is below the {start} that {run} has done already; give {start} or more"
+            )
+        if start == recipe.steps and (run / RESULT).is_dir():
+            log.info("%s is finished: %d of %d steps", runs.show_path(run), start, recipe.steps)
+            return run
+        trainer = Pretrainer(stage)
+        if found:
+            trainer.restore(found[1])
+        log.info("going on after step %d of %d", start, recipe.steps)
+        _work(trainer, run, start)
+    return run
+
+
+def export_run(run: Path, folder: Path) -> Path:
+    """Write the model of a run, as of its newest good checkpoint, to the new folder `folder` and return it.
+
+    Raises UserError if the folder exists, `run` is no such run or has no checkpoint yet.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} exists already; name a new folder or remove it first")
+    recipe, _ = launch.stored_recipe(run, {})
+    if recipe.stage == "lora":
+        raise UserError(f"{run} trained a LoRA, whose file is in the run folder; only vae, clip and base runs are exported")
+    found = checkpoint.newest_good(run)
+    if found is None:
+        raise UserError(f"{run} has no checkpoint yet. {runs.how_to_resume(run)}")
+    stage = make_stage(recipe)
+    trainer = Pretrainer(stage)
+    trainer.restore(found[1])
+    with checkpoint.disk_trouble(run, f"the model to {folder}"):
+        trainer.write_result(run, folder, found[0])
+    return folder
+
+
+def _work(trainer: Pretrainer, run: Path, start: int) -> None:
+    try:
+        with checkpoint.disk_trouble(run, "the log"):
+            trainer.stage.prepare(run)
+            trainer.train(run, start)
+        with checkpoint.disk_trouble(run, "the result"):
+            trainer.write_result(run, run / RESULT, trainer.recipe.steps)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped. {runs.how_to_resume(run)}") from None

@@ -1,0 +1,187 @@
+"""Recipes of the stages that train a small Stable Diffusion from scratch: `vae`, `clip`, then `base` on top of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from jdiff_style.errors import UserError
+from jdiff_style.recipe import MAIN
+from jdiff_style.schema import field
+
+MODEL, HYPER, DATA, SPEED, OUTPUT = "model", "hyperparameters", "data", "performance", "output"
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """What all stages share. `steps` may be raised or lowered on resuming: the rate falls over the last `cooldown_steps`
+    before the end, wherever that is (a trapezoid: Hägele et al. 2024), so a run needs no final length at its start.
+    """
+
+    stage: str
+    data: Optional[str] = field(
+        None, MAIN, "pictures and captions: images.npy and metadata.jsonl", "FOLDER", path=True
+    )
+    out: str = field("outputs", MAIN, "folder that receives the numbered run folder", "FOLDER")
+    seed: int = field(0, MAIN, "every random draw follows from it", "INT", low=0, high=2**31 - 1)
+
+    steps: int = field(1000, HYPER, "optimiser steps", "STEPS", low=1, high=10**8)
+    batch_size: int = field(32, HYPER, "pictures in a step", "IMAGES", low=1, high=4096)
+    learning_rate: float = field(3e-4, HYPER, "AdamW's rate between warm-up and cool-down", "RATE", above=0.0, high=1.0)
+    warmup_steps: int = field(100, HYPER, "steps over which the rate rises linearly from 0", "STEPS", low=0, high=10**8)
+    cooldown_steps: int = field(
+        0, HYPER, "last steps, over which the rate falls linearly to 0", "STEPS", low=0, high=10**8
+    )
+    weight_decay: float = field(1e-2, HYPER, "AdamW weight decay", "FACTOR", low=0.0, high=10.0)
+    beta2: float = field(0.99, HYPER, "AdamW's decay of the squared gradients", "FACTOR", low=0.5, high=0.99999)
+    max_grad_norm: float = field(1.0, HYPER, "gradient norm is clipped to this; 0 clips nothing", "NORM", low=0.0, high=1e6)
+    ema_decay: float = field(
+        0.999, HYPER, "decay of the averaged weights, which are what is exported; 0 averages nothing", "FACTOR",
+        low=0.0, high=0.999999,
+    )  # fmt: skip
+
+    limit: int = field(0, DATA, "use only so many pictures, for trials; 0 is all", "IMAGES", low=0, high=10**9)
+
+    device: str = field("auto", SPEED, "where to compute", "DEVICE", choices=("auto", "cpu", "cuda"))
+    mixed_precision: str = field(
+        "no", SPEED, "bf16 computes convolutions and matmuls in bfloat16; weights stay float32", "DTYPE",
+        choices=("no", "bf16"),
+    )  # fmt: skip
+
+    checkpoint_every: int = field(500, OUTPUT, "steps between checkpoints; 0 keeps only the end", "STEPS", low=0, high=10**8)
+    keep_checkpoints: int = field(
+        2, OUTPUT, "newest checkpoints kept; 2 lets a damaged one fall back", "COUNT", low=1, high=10**4
+    )
+    validate_every: int = field(
+        500, OUTPUT, "steps between measurements and sample pictures; 0 makes them only at the end", "STEPS",
+        low=0, high=10**8,
+    )  # fmt: skip
+    validate_images: int = field(256, OUTPUT, "pictures of each measurement", "IMAGES", low=1, high=10**6)
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        if self.warmup_steps + self.cooldown_steps > self.steps:
+            raise UserError(
+                f"steps: {self.steps} is less than warmup_steps {self.warmup_steps} and cooldown_steps "
+                f"{self.cooldown_steps} together; give more steps or shorten these"
+            )
+
+
+@dataclass(frozen=True)
+class VaeRecipe(PretrainRecipe):
+    """An AutoencoderKL: L1 and squared error of the picture, and a little Kullback-Leibler term. No adversary."""
+
+    stage: str = field("vae", MAIN, "what is trained", "STAGE", choices=("vae",))
+    channels: tuple[int, ...] = field(
+        (16, 32, 64, 128), MODEL, "width of each level, each level halving the side after the first", "WIDTHS",
+        low=4, high=4096,
+    )  # fmt: skip
+    latent_channels: int = field(4, MODEL, "channels of a latent", "CHANNELS", low=1, high=64)
+    layers: int = field(1, MODEL, "residual blocks of a level (the decoder has one more)", "BLOCKS", low=1, high=8)
+    norm_groups: int = field(8, MODEL, "groups of a normalisation", "GROUPS", low=1, high=256)
+    l1_weight: float = field(1.0, HYPER, "weight of the mean absolute error, pixels in [-1, 1]", "FACTOR", low=0.0, high=1e3)
+    l2_weight: float = field(1.0, HYPER, "weight of the mean squared error", "FACTOR", low=0.0, high=1e3)
+    kl_weight: float = field(
+        3e-4, HYPER, "weight of the Kullback-Leibler divergence from a unit Gaussian, mean over the latent's elements",
+        "FACTOR", low=0.0, high=1e3,
+    )  # fmt: skip
+    flip: bool = field(True, DATA, "flip half of the pictures")
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        super().check()
+        _divides("channels", self.channels, self.norm_groups)
+        if not self.l1_weight and not self.l2_weight:
+            raise UserError("l1_weight: 0 together with l2_weight: 0 leaves nothing to learn; raise one of them")
+
+
+@dataclass(frozen=True)
+class TextRecipe(PretrainRecipe):
+    """What the stages that read captions share."""
+
+    keywords: int = field(3, DATA, "most keywords added to a caption", "WORDS", low=0, high=100)
+
+
+@dataclass(frozen=True)
+class ClipRecipe(TextRecipe):
+    """A CLIPModel and its byte-pair tokenizer: the symmetric contrastive loss (Radford et al. 2021, figure 3)."""
+
+    stage: str = field("clip", MAIN, "what is trained", "STAGE", choices=("clip",))
+    merges: int = field(3000, MODEL, "byte-pair merges learnt from the captions", "MERGES", low=0, high=48894)
+    max_tokens: int = field(32, MODEL, "longest caption in tokens, both ends included", "TOKENS", low=8, high=77)
+    text_width: int = field(192, MODEL, "width of the text tower", "WIDTH", low=8, high=4096)
+    text_layers: int = field(4, MODEL, "layers of the text tower", "LAYERS", low=1, high=64)
+    vision_width: int = field(192, MODEL, "width of the image tower", "WIDTH", low=8, high=4096)
+    vision_layers: int = field(6, MODEL, "layers of the image tower", "LAYERS", low=1, high=64)
+    patch: int = field(16, MODEL, "side of a patch of the image tower", "PX", low=1, high=256)
+    head_width: int = field(32, MODEL, "width of an attention head, in both towers", "WIDTH", low=4, high=256)
+    projection: int = field(192, MODEL, "width of the shared space", "WIDTH", low=8, high=4096)
+    shift: int = field(8, DATA, "pictures are moved by up to this each way", "PX", low=0, high=256)
+    image_noise: float = field(
+        0.1, DATA, "largest standard deviation of noise added to a picture in [-1, 1]", "STD", low=0.0, high=2.0
+    )
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        super().check()
+        for name in ("text_width", "vision_width"):
+            if getattr(self, name) % self.head_width:
+                raise UserError(f"{name}: {getattr(self, name)} is not a multiple of head_width {self.head_width}")
+        if self.batch_size < 2:
+            raise UserError("batch_size: 1 leaves no other caption to tell apart; use 2 or more, 128 is usual here")
+
+
+@dataclass(frozen=True)
+class BaseRecipe(TextRecipe):
+    """A UNet2DConditionModel on the latents of a finished `vae` stage and the text tower of a finished `clip` stage."""
+
+    stage: str = field("base", MAIN, "what is trained", "STAGE", choices=("base",))
+    vae: Optional[str] = field(None, MAIN, "a vae run, or the folder it was exported to", "FOLDER", path=True)
+    clip: Optional[str] = field(None, MAIN, "a clip run, or the folder it was exported to", "FOLDER", path=True)
+    channels: tuple[int, ...] = field(
+        (64, 128, 224), MODEL, "width of each level, each level halving the side after the first", "WIDTHS",
+        low=4, high=4096,
+    )  # fmt: skip
+    attention: tuple[int, ...] = field(
+        (0, 1, 1), MODEL, "which levels attend to the text: 1 yes, 0 no", "LEVELS", low=0, high=1
+    )
+    layers: int = field(1, MODEL, "blocks of a level (upwards one more)", "BLOCKS", low=1, high=8)
+    heads: int = field(8, MODEL, "attention heads", "HEADS", low=1, high=256)
+    norm_groups: int = field(16, MODEL, "groups of a normalisation", "GROUPS", low=1, high=256)
+    prediction_type: str = field(
+        "v_prediction", MODEL, "what the UNet predicts", "TYPE", choices=("v_prediction", "epsilon")
+    )
+    min_snr_gamma: float = field(
+        0.0, HYPER, "min-SNR loss weighting (5 is usual); 0 is the plain loss", "SNR", low=0.0, high=1e4
+    )
+    train_text_encoder: bool = field(True, HYPER, "train the text tower too; off keeps the clip stage's")
+    text_rate: float = field(0.25, HYPER, "rate of the text tower, as a share of learning_rate", "FACTOR", low=0.0, high=1e3)
+    drop_caption: float = field(
+        0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
+    )
+    sample_words: int = field(
+        6, OUTPUT, "columns of the sample sheet, half of them held-out words", "WORDS", low=2, high=100
+    )
+    sample_steps: int = field(20, OUTPUT, "noise scheduler steps of a sample", "STEPS", low=1, high=1000)
+    sample_guidance: float = field(3.0, OUTPUT, "guidance scale of the samples", "SCALE", low=0.0, high=100.0)
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        super().check()
+        _divides("channels", self.channels, self.norm_groups)
+        _divides("channels", self.channels, self.heads)
+        if len(self.attention) != len(self.channels):
+            raise UserError(
+                f"attention: {len(self.attention)} levels, but channels has {len(self.channels)}; give one number for each"
+            )
+        if not any(self.attention):
+            raise UserError("attention: no level attends to the text; set at least one to 1")
+
+
+KINDS: dict[str, type] = {"vae": VaeRecipe, "clip": ClipRecipe, "base": BaseRecipe}
+
+
+def _divides(name: str, widths: tuple[int, ...], divisor: int) -> None:
+    for width in widths:
+        if width % divisor:
+            raise UserError(f"{name}: {width} is not a multiple of {divisor}; use {max(1, width // divisor) * divisor}")

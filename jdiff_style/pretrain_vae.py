@@ -1,0 +1,106 @@
+"""The `vae` stage: an AutoencoderKL that turns a picture into a small grid of latents and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from jdiff_style.errors import UserError
+from jdiff_style.pretrain import Stage, half_copy
+from jdiff_style.pretrain_recipe import VaeRecipe
+
+SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
+
+
+class VaeStage(Stage):
+    """Weighted mean absolute and squared error, plus a little Kullback-Leibler divergence (Rombach et al. 2022, 3.1)."""
+
+    recipe: VaeRecipe
+
+    def __init__(self, recipe: VaeRecipe):
+        super().__init__(recipe)
+        levels = len(recipe.channels)
+        factor = 2 ** (levels - 1)
+        if self.data.side % factor:
+            raise UserError(f"channels: {levels} levels need a side that {factor} divides, not {self.data.side}")
+        self.vae = AutoencoderKL(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=recipe.latent_channels,
+            sample_size=self.data.side,
+            block_out_channels=recipe.channels,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            layers_per_block=recipe.layers,
+            norm_num_groups=recipe.norm_groups,
+        ).to(self.device)
+        self.parts = {"vae": self.vae}
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The scalar to minimise at `step` (from 0), and its terms."""
+        recipe = self.recipe
+        numbers, draws = self.data.numbers(step, recipe.batch_size)
+        pixels = self.data.pixels(numbers)
+        if recipe.flip:
+            turned = np.array([draw.random() < 0.5 for draw in draws])
+            pixels[turned] = pixels[turned, :, :, ::-1]
+        pictures = torch.from_numpy(pixels).to(self.device)
+        with self.autocast():
+            mean, log_variance = self.vae.encode(pictures).latent_dist.parameters.chunk(2, dim=1)
+            mean, log_variance = mean.to(torch.float32), log_variance.to(torch.float32).clamp(-30.0, 20.0)
+            noise = torch.randn(mean.shape, generator=self.generator(step)).to(self.device)
+            decoded = self.vae.decode(mean + torch.exp(0.5 * log_variance) * noise).sample
+        error = decoded.to(torch.float32) - pictures
+        l1, l2 = error.abs().mean(), (error**2).mean()
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
+        loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.kl_weight * divergence
+        return loss, {"l1": l1, "l2": l2, "kl": divergence}
+
+    def validate(self) -> dict[str, float]:
+        """`psnr` of held-out and `psnr_train` of training pictures: see `psnr`; plus the spread of the latents."""
+        values = {}
+        for name, held_out in (("psnr", True), ("psnr_train", False)):
+            numbers = self.data.validation(self.recipe.validate_images, held_out)
+            if len(numbers):
+                values[name] = float(np.mean([psnr(self.data.images[n], self.reconstruct(n)) for n in numbers]))
+        values["latent_std"] = self.latent_std(min(SCALING_IMAGES, self.recipe.validate_images))
+        return values
+
+    def reconstruct(self, number: int) -> np.ndarray:
+        """Picture `number` encoded to its mean latent and decoded, uint8 side × side × 3."""
+        pictures = torch.from_numpy(self.data.pixels(np.array([number]))).to(self.device)
+        decoded = self.vae.decode(self.vae.encode(pictures).latent_dist.mean).sample[0]
+        levels = (decoded.to(torch.float32).cpu().numpy().transpose(1, 2, 0) + 1.0) * 127.5
+        return np.clip(np.round(levels), 0, 255).astype(np.uint8)
+
+    def latent_std(self, count: int) -> float:
+        """Standard deviation of all latents of `count` training pictures; its inverse is the scaling factor."""
+        total, squares, elements = 0.0, 0.0, 0
+        numbers = self.data.validation(count, held_out=False)
+        for first in range(0, len(numbers), BATCH):
+            pictures = torch.from_numpy(self.data.pixels(numbers[first : first + BATCH])).to(self.device)
+            latents = self.vae.encode(pictures).latent_dist.mean.cpu().numpy().astype(np.float64)
+            total, squares, elements = total + latents.sum(), squares + (latents**2).sum(), elements + latents.size
+        return float(np.sqrt(max(squares / elements - (total / elements) ** 2, 1e-12)))
+
+    def sample(self) -> Image.Image:
+        """Held-out pictures (training ones if there are none) above their reconstructions."""
+        numbers = self.data.validation(SHEET, held_out=bool(len(self.data.held_out)))
+        rows = [[self.data.images[n] for n in numbers], [self.reconstruct(n) for n in numbers]]
+        return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0))
+
+    def export(self, folder: Path) -> None:
+        """AutoencoderKL in diffusers layout, float16, with the scaling factor that gives latents unit variance."""
+        self.vae.register_to_config(scaling_factor=round(1.0 / self.latent_std(SCALING_IMAGES), 5))
+        half_copy(self.vae).save_pretrained(str(folder))
+
+
+def psnr(true: np.ndarray, found: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 pictures, peak 255; an equal picture counts as an error of 1/4 level.
+    """
+    error = np.mean((true.astype(np.float64) - found.astype(np.float64)) ** 2)
+    return float(10.0 * np.log10(255.0**2 / max(error, 0.25**2)))

@@ -1,0 +1,48 @@
+"""The stages that train from scratch have the same losses on Jittor and on PyTorch: `pytest -m reference`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = {"here": Path(sys.executable), "reference": ROOT / ".venv-reference" / "bin" / "python"}
+
+pytestmark = [
+    pytest.mark.reference,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not PYTHONS["reference"].exists(), reason="no .venv-reference: bash scripts/setup.sh --reference makes it"
+    ),
+]
+
+
+def train(python, recipe, out, *words):
+    """Run a recipe with an interpreter in a process of its own; the run folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [python, "-m", "jdiff_style.cli", "train", "--recipe", recipe, "--out", out, *words]
+    done = subprocess.run([str(word) for word in line], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = out.glob("0*")
+    return run
+
+
+def losses(run):
+    return [json.loads(row)["loss"] for row in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_every_stage_has_the_same_losses_in_both_environments(tmp_path, pretrain_recipes):
+    """Twelve steps each; the base stage stands on the same two finished models in both."""
+    recipes = pretrain_recipes(tmp_path)
+    models: list = []
+    for stage in ("vae", "clip", "base"):
+        found = {}
+        for label, python in PYTHONS.items():
+            own = models if stage == "base" else []
+            found[label] = train(python, recipes[stage], tmp_path / label / stage, "--steps", 12, *own)
+        one, two = losses(found["here"]), losses(found["reference"])
+        assert len(one) == 12 and one == pytest.approx(two, rel=1e-4, abs=1e-4), stage
+        models += [f"--{stage}", found["here"]]
