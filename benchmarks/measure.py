@@ -44,12 +44,13 @@ def main() -> None:
     import numpy as np
     import torch
     from kernels import KERNELS
+    from scoring import SCORING
     from workloads import WORKLOADS
 
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     imported = time.perf_counter()
-    prepared = {**WORKLOADS, **KERNELS}[options.name].prepare()
+    prepared = {**WORKLOADS, **KERNELS, **SCORING}[options.name].prepare()
     if options.channels_last:
         if prepared.model is None:
             raise SystemExit(f"{options.name} has no model that could be channels-last")

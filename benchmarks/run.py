@@ -4,6 +4,7 @@
     python benchmarks/run.py unet-mini adamw       some of them
     python benchmarks/run.py --light               without the full-width models
     python benchmarks/run.py --kernels             single operations, forward and with backward
+    python benchmarks/run.py --scoring             eval/ against torchmetrics
     python benchmarks/run.py --write               also rewrite benchmarks/RESULTS.md
 
 Each measurement is a process of its own, after warm-up, with all outputs and gradients read back; the two sides take
@@ -38,7 +39,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks"
 SIDES = {"jittor": ROOT / ".venv" / "bin" / "python", "pytorch": ROOT / ".venv-reference" / "bin" / "python"}
 #: Largest error allowed, as a part of the reference's largest value, by the first part of an output's name.
-TOLERANCE = {"out": 1e-5, "last": 1e-5, "loss": 1e-4, "grad": 1e-4, "latents": 1e-4}
+TOLERANCE = {"out": 1e-5, "last": 1e-5, "loss": 1e-4, "grad": 1e-4, "latents": 1e-4,
+             "fid": 1e-3, "lpips": 1e-4}
 PICTURE = 2 / 255
 
 Row = dict[str, Any]
@@ -187,6 +189,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="how often the sides take turns (%(default)s)")
     parser.add_argument("--light", action="store_true", help="leave the full-width models out")
     parser.add_argument("--kernels", action="store_true", help="single operations (kernels.py) instead of the workloads")
+    parser.add_argument("--scoring", action="store_true", help="eval/ against torchmetrics (scoring.py) instead")
     parser.add_argument("--quick", action="store_true", help="few runs: for work on a kernel, not for a report")
     parser.add_argument("--no-cold", dest="cold", action="store_false", help="skip the run with an empty kernel cache")
     parser.add_argument("--no-channels-last", dest="channels_last", action="store_false",
@@ -198,13 +201,14 @@ def main() -> None:
     for side, python in SIDES.items():
         if not python.exists():
             sys.exit(f"{python} is missing: bash scripts/setup.sh{' --reference' if side == 'pytorch' else ''}")
-    ask = ("import json, sys; sys.path.insert(0, sys.argv[1]); import workloads as w; "
-           "import kernels as k; known = k.KERNELS if sys.argv[2] == 'True' else w.WORKLOADS; "
+    table_of = "kernels KERNELS" if options.kernels else "scoring SCORING" if options.scoring else "workloads WORKLOADS"
+    ask = ("import json, sys; sys.path[:0] = sys.argv[1:3]; "
+           "known = getattr(__import__(sys.argv[3]), sys.argv[4]); "
            "print(json.dumps({k: [v.title, v.heavy, v.images] for k, v in known.items()}))")
-    command = [SIDES["pytorch"], "-c", ask, HERE, str(options.kernels)]
+    command = [SIDES["pytorch"], "-c", ask, HERE, ROOT, *table_of.split()]
     known = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    if options.kernels and options.write:
-        sys.exit("--write is for the workloads; --kernels prints, and --json FILE keeps its figures")
+    if options.write and (options.kernels or options.scoring):
+        sys.exit("--write is for the workloads; --kernels and --scoring print, and --json FILE keeps their figures")
     if options.list:
         print("\n".join(f"{name:22} {title}" for name, (title, *_) in known.items()))
         return
