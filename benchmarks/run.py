@@ -5,7 +5,7 @@
     python benchmarks/run.py --light               without the full-width models
     python benchmarks/run.py --kernels             single operations, forward and with backward
     python benchmarks/run.py --scoring             eval/ against torchmetrics
-    python benchmarks/run.py --write               also rewrite benchmarks/RESULTS.md
+    python benchmarks/run.py --write               also write the rows into benchmarks/RESULTS.md
 
 Each measurement is a process of its own, after warm-up, with all outputs and gradients read back; the two sides take
 turns (A B A B). PyTorch runs eagerly at its best settings: scaled_dot_product_attention, inference_mode, the same
@@ -18,22 +18,19 @@ to the end of the first run.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
 import json
 import math
 import os
-import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
+import results
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks"
@@ -66,27 +63,16 @@ def difference(ours: Path, reference: Path) -> tuple[float, str]:
     return worst, where
 
 
-def measure(side: str, name: str, folder: Path, threads: int, *arguments: str, home: Path | None = None) -> Row:
+def measure(side: str, name: str, folder: Path, threads: int, *arguments: str, kernels: Path | None = None) -> Row:
     """Run measure.py on one side; RuntimeError with its last words if it fails."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    if home:
-        environment |= {"JITTOR_HOME": str(home)}
+    if kernels:
+        environment |= {"JTORCH_KERNELS": str(kernels)}
     command = [str(SIDES[side]), str(HERE / "measure.py"), name, str(folder), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{name} on {side} failed ({done.returncode}):\n{done.stderr.strip()[-2000:]}")
     return json.loads((folder / f"{name}.json").read_text())
-
-
-@contextlib.contextmanager
-def empty_kernel_cache() -> Iterator[Path]:
-    """A folder for JITTOR_HOME that holds the compiled core and no kernel."""
-    ask = "import jtorch.toolchain as t; print(t.cache_home())"
-    home = Path(subprocess.run([SIDES["jittor"], "-c", ask], capture_output=True, text=True, check=True).stdout.strip())
-    with tempfile.TemporaryDirectory(prefix="jittor-cold-") as folder:
-        shutil.copytree(home / ".cache" / "jittor", Path(folder) / ".cache" / "jittor", symlinks=True,
-                        ignore=lambda path, names: [n for n in names if n == "jit"])
-        yield Path(folder)
 
 
 def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespace, folder: Path) -> Row:
@@ -130,8 +116,8 @@ def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespa
     if error <= 1:
         row |= {"ratio": row["pytorch_s"] / row["jittor_s"], "ratio_turns": turns}
     if options.cold:
-        with empty_kernel_cache() as home:
-            cold = measure("jittor", name, folder / "cold", options.threads, "--first-only", home=home)
+        with tempfile.TemporaryDirectory(prefix="jittor-kernels-") as kernels:
+            cold = measure("jittor", name, folder / "cold", options.threads, "--first-only", kernels=Path(kernels))
         row["cold_s"] = cold["first_s"]
         row["cold_build_s"] = cold["build_s"]
     for side in ("jittor", "pytorch", "channels-last", "cold"):
@@ -139,46 +125,13 @@ def run_workload(name: str, heavy: bool, images: bool, options: argparse.Namespa
     return row
 
 
-def duration(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
-
-
-def table(rows: dict[str, Row], titles: dict[str, str]) -> str:
-    """The rows as a Markdown table, and the geometric mean of the ratios."""
-    lines = ["| workload | Jittor | PyTorch | ratio (by turn) | peak MB, Jittor / PyTorch | warm start | cold |",
-             "|---|---:|---:|---|---:|---:|---:|"]
-    for name, row in rows.items():
-        if "failed" in row:
-            lines.append(f"| {titles[name]} | failed: {row['failed'].splitlines()[-1]} ||||||")
-            continue
-        if "ratio" in row:
-            ratio = f"**{row['ratio']:.2f}** ({', '.join(f'{r:.2f}' for r in row['ratio_turns'])})"
-        else:
-            ratio = f"outputs differ: {row['error']:.3g} times the allowed error in {row['error_in']}"
-        lines.append(
-            f"| {titles[name]} | {duration(row['jittor_s'])} | {duration(row['pytorch_s'])}"
-            f"{' (channels-last)' if row['channels_last'] else ''} | {ratio} "
-            f"| {row['jittor_mb']:.0f} / {row['pytorch_mb']:.0f} | {duration(row['warm_s'])} "
-            f"| {duration(row['cold_s']) if 'cold_s' in row else '–'} |")
-    ratios = [row["ratio"] for row in rows.values() if "ratio" in row]
-    if ratios:
-        mean = math.exp(statistics.fmean(math.log(r) for r in ratios))
-        lines.append(f"\nGeometric mean of {len(ratios)} ratios: **{mean:.2f}**")
-    return "\n".join(lines)
-
-
-def machine(threads: int, rows: dict[str, Row]) -> str:
-    """One paragraph: processor, memory, systems, versions, date."""
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor())
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                            check=False).stdout.strip()
-    done = [row for row in rows.values() if "torch" in row]
-    return (f"{model}, {os.cpu_count()} cores, {memory:.0f} GB, {threads} thread{'s' * (threads > 1)}; "
-            f"Linux {platform.release()}; Python {platform.python_version()}; PyTorch {done[-1]['torch'] if done else '?'}; "
-            f"ours {done[-1]['backend'] if done else '?'}; commit {commit or '?'}; "
-            f"{datetime.date.today().isoformat()}")
+def all_workloads() -> dict[str, dict[str, list[Any]]]:
+    """Per table, name -> [title, heavy, images]; asked from an environment that has torch."""
+    ask = ("import json, sys; sys.path[:0] = sys.argv[1:3]; import workloads as w, kernels as k, scoring as s; "
+           "print(json.dumps([{n: [v.title, v.heavy, v.images] for n, v in t.items()} "
+           "for t in (w.WORKLOADS, k.KERNELS, s.SCORING)]))")
+    done = subprocess.run([SIDES["pytorch"], "-c", ask, HERE, ROOT], capture_output=True, text=True, check=True)
+    return dict(zip(("workloads", "kernels", "scoring"), json.loads(done.stdout)))
 
 
 def main() -> None:
@@ -195,49 +148,43 @@ def main() -> None:
     parser.add_argument("--no-channels-last", dest="channels_last", action="store_false",
                         help="do not try channels-last for PyTorch")
     parser.add_argument("--json", type=Path, help="where the figures go (default: a file in the temporary folder)")
-    parser.add_argument("--write", action="store_true", help="rewrite benchmarks/RESULTS.md and RESULTS.json")
+    parser.add_argument("--write", action="store_true", help="put the rows into benchmarks/RESULTS.md and RESULTS.json")
     parser.add_argument("--list", action="store_true", help="list the workloads")
     options = parser.parse_args()
     for side, python in SIDES.items():
         if not python.exists():
             sys.exit(f"{python} is missing: bash scripts/setup.sh{' --reference' if side == 'pytorch' else ''}")
-    table_of = "kernels KERNELS" if options.kernels else "scoring SCORING" if options.scoring else "workloads WORKLOADS"
-    ask = ("import json, sys; sys.path[:0] = sys.argv[1:3]; "
-           "known = getattr(__import__(sys.argv[3]), sys.argv[4]); "
-           "print(json.dumps({k: [v.title, v.heavy, v.images] for k, v in known.items()}))")
-    command = [SIDES["pytorch"], "-c", ask, HERE, ROOT, *table_of.split()]
-    known = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    if options.write and (options.kernels or options.scoring):
-        sys.exit("--write is for the workloads; --kernels and --scoring print, and --json FILE keeps their figures")
+    kind = "kernels" if options.kernels else "scoring" if options.scoring else "workloads"
+    tables = all_workloads()
+    known = tables[kind]
     if options.list:
         print("\n".join(f"{name:22} {title}" for name, (title, *_) in known.items()))
         return
     if unknown := set(options.names) - set(known):
         sys.exit(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     names = options.names or [n for n in known if not (options.light and "full" in n)]
-    titles = {name: known[name][0] for name in names}
+    titles = {kind: {name: title for name, (title, *_) in rows.items()} for kind, rows in tables.items()}
     rows: dict[str, Row] = {}
-    began = time.monotonic()
-    target = HERE / "RESULTS.json" if options.write else options.json or Path(tempfile.gettempdir()) / "jdiff-benchmark.json"
+    began, where = time.monotonic(), ""
+    target = options.json or Path(tempfile.gettempdir()) / "jdiff-benchmark.json"
     with tempfile.TemporaryDirectory(prefix="jdiff-benchmark-") as folder:
         for number, name in enumerate(names):
             try:
-                rows[name] = run_workload(name, *known[name][1:], options, Path(folder))
+                rows[name] = run_workload(name, *known[name][1:], options, Path(folder)) | {"measured": results.stamp()}
+                where = results.machine(options.threads, rows[name]["torch"], rows[name]["backend"])
             except RuntimeError as error:
                 rows[name] = {"failed": str(error)}
                 print(error, file=sys.stderr)
-            target.write_text(json.dumps({"machine": machine(options.threads, rows), "rows": rows}, indent=1) + "\n")
+            found = results.merge({}, kind, options.threads, where, rows)
+            target.write_text(json.dumps(found, indent=1) + "\n")
+            if options.write:
+                results.write(results.merge(results.read(), kind, options.threads, where, rows), titles)
             spent = time.monotonic() - began
             left = spent / (number + 1) * (len(names) - number - 1)
-            line = table({name: rows[name]}, titles).splitlines()[2]
+            line = results.line(titles[kind][name], rows[name])
             print(f"{line}  [{number + 1}/{len(names)}, {left / 60:.0f} min left]", flush=True)
     rows = {name: rows[name] for name in known if name in rows}
-    text = table(rows, titles)
-    print(f"\n{text}\n\n{machine(options.threads, rows)}\nfigures: {target}")
-    if options.write:
-        (HERE / "RESULTS.md").write_text(
-            "# Results\n\nWritten by `python benchmarks/run.py --write`; what the columns mean stands at the head of "
-            f"`run.py`, what was learnt in [NOTES.md](NOTES.md).\n\n{machine(options.threads, rows)}\n\n{text}\n")
+    print(f"\n{results.table(rows, titles[kind])}\n\n{where}\nfigures: {target}")
     if any("ratio" not in row for row in rows.values()):
         sys.exit(1)
 

@@ -23,6 +23,8 @@ _CHILD = "from jtorch.startup import build_core_here; build_core_here()"
 _STEP = re.compile(r"Compiling (jittor_core)\((\d+)/(\d+)\)")
 _OBJECTS = 150  # of the core in Jittor 1.3.11.0, shown until Jittor says its own number
 _POLL_SECONDS = 0.25
+#: Exit code of a child in which Jittor rebuilt the library that it had loaded: a second one goes on from there.
+AGAIN = 75
 
 
 def stamp_path(cache: Path, fingerprint: str) -> Path:
@@ -31,10 +33,13 @@ def stamp_path(cache: Path, fingerprint: str) -> Path:
 
 
 def is_built(cache: Path, fingerprint: str) -> bool:
-    """Whether the core is compiled: the stamp is there and so are the two libraries it names."""
+    """Whether the core is compiled: the stamp was written for this very folder and the two libraries it names are there.
+
+    In a cache that was moved or copied Jittor rebuilds its helper library at the next import and ends the process.
+    """
     try:
         stamp = json.loads(stamp_path(cache, fingerprint).read_text(encoding="utf-8"))
-        return all(Path(name).is_file() for name in stamp["files"])
+        return stamp["cache"] == str(cache) and all(Path(name).is_file() for name in stamp["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -44,7 +49,8 @@ def write_stamp(cache: Path, fingerprint: str, files: list[str]) -> None:
     path = stamp_path(cache, fingerprint)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"files": files, "built": time.strftime("%Y-%m-%dT%H:%M:%S")}), encoding="utf-8")
+    stamp = {"cache": str(cache), "files": files, "built": time.strftime("%Y-%m-%dT%H:%M:%S")}
+    fresh.write_text(json.dumps(stamp), encoding="utf-8")
     os.replace(fresh, path)
 
 
@@ -83,25 +89,28 @@ def _run_child(log: Path, lock_fd: int, progress: Progress) -> None:
     environment = dict(os.environ)
     here = str(Path(__file__).resolve().parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, environment.get("PYTHONPATH")]))
-    with open(log, "w", encoding="utf-8") as output:
-        child = subprocess.Popen(
-            [sys.executable, "-u", "-c", _CHILD],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=(lock_fd,),
-            start_new_session=True,  # Ctrl-C reaches us, and we end the whole group of compilers
-        )
-    try:
-        while child.poll() is None:
-            progress.show()
-            time.sleep(_POLL_SECONDS)
-    except BaseException:
-        os.killpg(child.pid, signal.SIGKILL)  # finished objects stay, the next start goes on from there
-        child.wait()
-        progress.stop()
-        raise
+    for _ in range(2):
+        with open(log, "w", encoding="utf-8") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-u", "-c", _CHILD],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=(lock_fd,),
+                start_new_session=True,  # Ctrl-C reaches us, and we end the whole group of compilers
+            )
+        try:
+            while child.poll() is None:
+                progress.show()
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            os.killpg(child.pid, signal.SIGKILL)  # finished objects stay, the next start goes on from there
+            child.wait()
+            progress.stop()
+            raise
+        if child.returncode != AGAIN:
+            break
     if child.returncode != 0:
         progress.stop()
         raise StartupError(f"Jittor's core did not compile ({_first_error(log)}); the whole output is in {log}")

@@ -179,6 +179,9 @@ def apply(jt: ModuleType, home: Path, cache_name: str) -> None:
     jt.flags.python_path = str(_write_script(Path(jt.flags.cache_path) / "jtorch" / f"compile-kernel-{key}", text))
     threads = min(16, 2 * (os.cpu_count() or 1))
     jt.flags.use_parallel_op_compiler = threads
+    if kernels := os.environ.get("JTORCH_KERNELS"):
+        Path(kernels, "jit").mkdir(parents=True, exist_ok=True)  # Jittor makes it only in its own cache
+        jt.flags.cache_path = str(Path(kernels).absolute())
     os.register_at_fork(after_in_child=lambda: _in_forked_child(jt))
 
 

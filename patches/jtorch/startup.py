@@ -157,6 +157,10 @@ def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
     with _environment(settings), patch_jittor.undo_process_changes():
         try:
             import jittor
+        except SystemExit as error:  # it rebuilt the helper library that this process has loaded
+            if not quiet:
+                raise SystemExit(core_build.AGAIN) from error
+            raise StartupError("Jittor has rebuilt a part of itself and stops here: run the command once more") from error
         except Exception as error:
             raise StartupError(f"Jittor does not start ({error}); delete {cache} to compile it anew") from error
     if quiet:

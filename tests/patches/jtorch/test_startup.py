@@ -3,6 +3,7 @@ said when something is missing."""
 
 import ctypes
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -291,6 +292,33 @@ def test_a_stamp_counts_only_while_its_files_are_there(tmp_path):
     assert not core_build.is_built(tmp_path, "f")
     core_build.stamp_path(tmp_path, "f").write_text("{")
     assert not core_build.is_built(tmp_path, "f")
+
+
+def test_a_copied_cache_does_not_count_as_compiled(tmp_path):
+    """Jittor would rebuild a library in it and end the process with exit code 0."""
+    first = tmp_path / "first"
+    library = tmp_path / "core.so"
+    library.touch()
+    core_build.write_stamp(first, "f", [str(library)])
+    shutil.copytree(first, tmp_path / "second")
+    assert core_build.is_built(first, "f") and not core_build.is_built(tmp_path / "second", "f")
+
+
+def test_a_child_whose_jittor_rebuilt_itself_is_followed_by_another(tmp_path, monkeypatch):
+    runs = tmp_path / "runs"
+    child = f"import pathlib, sys; p = pathlib.Path({str(runs)!r}); n = len(p.read_text()) if p.exists() else 0; " \
+            "p.write_text('x' * (n + 1)); sys.exit(75 if n == 0 else 0)"
+    monkeypatch.setattr(core_build, "_CHILD", child)
+    with open(tmp_path / "lock", "w") as lock:
+        core_build._run_child(tmp_path / "log", lock.fileno(), core_build.Progress(tmp_path / "log"))
+    assert runs.read_text() == "xx"
+
+
+def test_kernels_can_lie_in_a_folder_of_their_own(tmp_path):
+    code = "import torch; print(float((torch.ones(80, 80) * 3).sum()))"
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "JTORCH_KERNELS": str(tmp_path / "k")},
+                          capture_output=True, text=True, check=True)
+    assert done.stdout == "19200.0\n" and list((tmp_path / "k" / "jit").glob("*.so"))
 
 
 def test_progress_follows_the_log(tmp_path, capsys, monkeypatch):
