@@ -58,7 +58,10 @@ class Backbones:
         lpips_net: ``squeeze`` (the challenge's), ``alex`` or ``vgg``.
 
     Attributes:
-        deviation: why numbers are not comparable with the leaderboard's, or None.
+        deviation: why numbers are not comparable with the leaderboard's, or None; as far as networks were asked for.
+
+    Raises:
+        UserError: ``lpips_net`` is given with the lite backbones, which have a stand-in of their own.
     """
 
     def __init__(
@@ -71,10 +74,16 @@ class Backbones:
         self.kind, self.folders, self.own, self.lpips_net = kind, list(folders), dict(own or {}), lpips_net
         self._found: dict[str, dict[str, Any]] = {}
         self._clips: dict[Path, Clip] = {}
-        reasons = ["lite backbones"] if kind == "lite" else []
+        self._deviations: list[str] = []
+        if kind == "lite" and lpips_net != "squeeze":
+            raise UserError(f"--lpips-net: {lpips_net} is not used with lite backbones, which have their own; leave it out")
+
+    @property
+    def deviation(self) -> str | None:
+        reasons = ["lite backbones"] if self.kind == "lite" else []
         reasons += [f"{role} from {path}" for role, path in self.own.items()]
-        reasons += [f"LPIPS with {lpips_net}"] if lpips_net != "squeeze" and kind != "lite" else []
-        self.deviation: str | None = ", ".join(reasons) or None
+        reasons += [f"LPIPS with {self.lpips_net}"] if self.lpips_net != "squeeze" else []
+        return ", ".join([*reasons, *self._deviations]) or None
 
     def require(self, feature: str) -> None:
         """Find the weights of a feature's network.
@@ -144,9 +153,9 @@ class Backbones:
 
     def _find(self, role: str) -> dict[str, Any]:
         """Model, path and hashes of a role's network."""
+        if role in self.own:
+            return _used(str(self.own[role]), self.own[role], _folder_hash(self.own[role], role))
         try:
-            if role in self.own:
-                return _used(str(self.own[role]), self.own[role], _folder_hash(self.own[role], role))
             if role in ("clip", "clip_iqa") and self.kind == "lite":
                 return self._find_lite_clip()
             if self.kind == "lite":
@@ -164,7 +173,8 @@ class Backbones:
                 return used | {"heads": str(heads.path), "heads_sha256": heads.sha256}
             name = {"dino": "dinov2"}.get(role, role)
             found = weights.find_model(name, self.folders)
-            return _used(weights.MODELS[name].repository, found.path, found.sha256)
+            self._deviations += [found.deviation] if found.deviation else []
+            return _used(weights.MODELS[name].repository, found.path, found.sha256) | {"checked": found.checked}
         except UserError as error:
             raise Unavailable(f"needs weights: {error}") from error
 
@@ -188,9 +198,14 @@ def _used(model: str, path: Path, sha256: str) -> dict[str, Any]:
 
 
 def _folder_hash(folder: Path, role: str) -> str:
-    """SHA-256 of a transformers folder's weights."""
+    """SHA-256 of a transformers folder's weights; raises UserError where it is no model for the role."""
+    config = weights.configuration(folder)
+    wanted = "dinov2" if role == "dino" else "clip"
+    if config is not None and config.get("model_type") != wanted:
+        kind = config.get("model_type")
+        raise UserError(f"--backbones: {role}={folder} is a model of type {kind!r}; {role} needs one of type {wanted!r}")
     for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / "config.json").is_file() and (folder / name).is_file():
+        if config is not None and (folder / name).is_file():
             return weights.sha256_of(folder / name)
     raise UserError(f"--backbones: {role}={folder} lacks config.json or model.safetensors; give a transformers folder")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,24 @@ from jdiff_style.errors import UserError
 TEXT_BATCH = 64
 
 
+#: What decides a model's answers beside its weights and its preprocessing: sizes, activations, how words are cut.
+_SETTINGS = ("config.json",)
+_TOKENIZER = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+              "added_tokens.json")  # fmt: skip
+
+
 def key_of(kind: str, sha256: str) -> str:
     """A cache key: what is computed, by which weights, after which preprocessing."""
     return f"{kind}-{sha256[:20]}-p{VERSION}"
+
+
+def _folder_key(kind: str, sha256: str, folder: Path, prepare: Preprocessing, files: Sequence[str]) -> str:
+    """A cache key for a transformers folder: its preprocessing and other ``files`` may be edited beside the same weights."""
+    digest = hashlib.sha256(repr(prepare).encode())
+    for name in files:
+        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return f"{key_of(kind, sha256)}-{digest.hexdigest()[:12]}"
 
 
 class VectorNetwork:
@@ -52,7 +68,7 @@ class LpipsNetwork:
 
     Args:
         key: see :func:`key_of`.
-        load: returns an object with ``features(images in [-1, 1]) -> list of tensors`` and ``distance(a, b)``.
+        load: returns an object with ``features(images in [-1, 1]) -> list of tensors`` and ``pairwise(a, b)``.
         prepare: 256×256 uint8 by default.
     """
 
@@ -75,15 +91,12 @@ class LpipsNetwork:
             return self.network.features(torch.from_numpy((inputs.astype(np.float32) / 255 - 0.5) / 0.5))
 
     def distances(self, first: Any, second: Any) -> np.ndarray:
-        """``(first's batch, second's batch)`` float32."""
+        """``(first's batch, second's batch)`` float32, 0 or more."""
         import torch
 
-        columns = []
         with torch.no_grad():
-            for index in range(len(second[0])):
-                one = [layer[index : index + 1].expand(first[0].shape[0], *layer.shape[1:]) for layer in second]
-                columns.append(self.network.distance(first, one).reshape(-1).cpu().numpy())
-        return np.stack(columns, axis=1).astype(np.float32)
+            # Rounding leaves equal pictures at about 1e-6 on either side of 0.
+            return np.maximum(np.asarray(self.network.pairwise(first, second).cpu().numpy(), dtype=np.float32), 0)
 
 
 def dino(folder: Path, sha256: str) -> VectorNetwork:
@@ -93,7 +106,8 @@ def dino(folder: Path, sha256: str) -> VectorNetwork:
         model = _load_model("Dinov2Model", folder)
         return lambda images: model(pixel_values=images).pooler_output
 
-    return VectorNetwork(key_of("dino", sha256), Preprocessing.of_folder(folder), load, {"dino": slice(None)})
+    prepare = Preprocessing.of_folder(folder)
+    return VectorNetwork(_folder_key("dino", sha256, folder, prepare, _SETTINGS), prepare, load, {"dino": slice(None)})
 
 
 def inception(path: Path, sha256: str, features: Collection[str]) -> VectorNetwork:
@@ -213,6 +227,7 @@ class Clip:
         self.folder, self.sha256 = folder, sha256
         self.prepare = Preprocessing.of_folder(folder)
         self._model: Any = None
+        self._tokenizer: Any = None
         self._texts: dict[str, np.ndarray] = {}
 
     @property
@@ -238,7 +253,9 @@ class Clip:
 
         gives = {"clip_iqa": slice(0, 2)} if "clip_iqa" in features else {}
         gives |= {"clip": slice(2 if gives else 0, None)} if "clip" in features else {}
-        return VectorNetwork(key_of("-".join(sorted(gives)), self.sha256), self.prepare, load, gives)
+        files = (*_SETTINGS, *_TOKENIZER) if "clip_iqa" in gives else _SETTINGS
+        key = _folder_key("-".join(sorted(gives)), self.sha256, self.folder, self.prepare, files)
+        return VectorNetwork(key, self.prepare, load, gives)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts -> ``(texts, width)`` float32 of length 1; each text is computed once. Cut after 77 tokens."""
@@ -246,11 +263,11 @@ class Clip:
         if new:
             import torch
 
-            tokenizer = _load_tokenizer(self.folder)
+            self._tokenizer = self._tokenizer or _load_tokenizer(self.folder)
             for start in range(0, len(new), TEXT_BATCH):
                 part = new[start : start + TEXT_BATCH]
                 limit = self.model.config.text_config.max_position_embeddings
-                tokens = tokenizer(part, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+                tokens = self._tokenizer(part, padding=True, truncation=True, max_length=limit, return_tensors="pt")
                 with torch.no_grad():
                     rows = _unit(self.model.get_text_features(**tokens)).cpu().numpy()
                 self._texts.update(zip(part, rows, strict=True))
@@ -266,9 +283,14 @@ def _load_model(name: str, folder: Path) -> Any:
 
     transformers.utils.logging.set_verbosity_error()
     try:
-        return getattr(transformers, name).from_pretrained(folder, local_files_only=True).eval()
+        kind = getattr(transformers, name)
+        model, found = kind.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"{folder}: {name} cannot be loaded ({error}); download the folder again") from error
+    if missing := sorted(found["missing_keys"]):
+        # transformers fills them with random numbers.
+        raise UserError(f"{folder}: its weights lack {missing[0]} ({len(missing)} such); they are not those of a {name}")
+    return model.eval()
 
 
 def _load_tokenizer(folder: Path) -> Any:

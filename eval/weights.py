@@ -1,8 +1,8 @@
 """Where the networks' weights are published, and finding them on this machine. Nothing is ever fetched.
 
-A file counts only with the right SHA-256. It is looked for in the folders given, in those of ``JDIFF_WEIGHTS`` (separated
-like PATH), in torch hub's checkpoint folder, and in installed packages that carry it. Models for transformers are folders
-and are looked for in the Hugging Face cache too.
+A file counts only with the right SHA-256, a model's folder only with the right sizes in its configuration. It is looked
+for in the folders given, in those of ``JDIFF_WEIGHTS`` (separated like PATH), in torch hub's checkpoint folder, and in
+installed packages that carry it. Models for transformers are folders and are looked for in the Hugging Face cache too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jdiff_style.errors import UserError
 
@@ -50,6 +51,8 @@ class WeightFolder:
         name: what it is called here.
         repository: its name on the model hub.
         kind: the ``model_type`` in its configuration.
+        sizes: what its configuration says, by dotted name; a model of the same kind with other sizes is another one.
+        sha256: of its published weight files; empty where they are not known for certain.
         licence: of the weights.
         published: where to get it.
     """
@@ -57,17 +60,29 @@ class WeightFolder:
     name: str
     repository: str
     kind: str
+    sizes: tuple[tuple[str, int], ...]
+    sha256: tuple[str, ...]
     licence: str
     published: str
 
 
 @dataclass(frozen=True)
 class Found:
-    """Weights on this machine: ``path`` is the file, or the folder of a model; ``sha256`` of the weight file."""
+    """Weights on this machine.
+
+    Attributes:
+        name: as asked for.
+        path: the file, or the folder of a model.
+        sha256: of the weight file.
+        checked: what was compared with the publisher's: ``SHA-256``, or ``sizes`` of a model whose hash is not known.
+        deviation: why they are not the published ones after all, or None.
+    """
 
     name: str
     path: Path
     sha256: str
+    checked: str = "SHA-256"
+    deviation: str | None = None
 
 
 def _torchvision(name: str, file: str, sha256: str, size: int) -> WeightFile:
@@ -141,6 +156,8 @@ MODELS = {
             "dinov2",
             "facebook/dinov2-base",
             "dinov2",
+            (("hidden_size", 768), ("num_hidden_layers", 12), ("patch_size", 14)),
+            (),
             "Apache-2.0",
             "https://huggingface.co/facebook/dinov2-base",
         ),
@@ -148,6 +165,18 @@ MODELS = {
             "clip",
             "openai/clip-vit-large-patch14",
             "clip",
+            (
+                ("projection_dim", 768),
+                ("vision_config.hidden_size", 1024),
+                ("vision_config.num_hidden_layers", 24),
+                ("vision_config.patch_size", 14),
+                ("text_config.hidden_size", 768),
+            ),
+            (
+                # model.safetensors, pytorch_model.bin
+                "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
+                "f1a17cdbe0f36fec524f5cafb1c261ea3bbbc13e346e0f74fc9eb0460dedd0d3",
+            ),
             "MIT",
             "https://huggingface.co/openai/clip-vit-large-patch14",
         ),
@@ -180,7 +209,10 @@ def find(name: str, folders: Iterable[str | Path] = ()) -> Found:
 
 
 def find_model(name: str, folders: Iterable[str | Path] = ()) -> Found:
-    """Find a model folder for transformers; the SHA-256 of its weight file is computed for the report, not compared.
+    """Find a model folder for transformers: one of the kind and with the sizes of the published model.
+
+    Its weight file's SHA-256 is compared where the publisher's is known; with another one the folder is used, and
+    ``deviation`` says so.
 
     Args:
         name: a key of :data:`MODELS`.
@@ -194,13 +226,16 @@ def find_model(name: str, folders: Iterable[str | Path] = ()) -> Found:
     tried = []
     for folder in _folders(folders):
         for candidate in (folder, folder / short, folder / entry.repository):
-            if _kind(candidate) == entry.kind:
+            if _is_model(entry, candidate):
                 return _model(entry, candidate)
         tried.append(folder)
     cache = _hub_cache() / f"models--{entry.repository.replace('/', '--')}"
     revision = cache / "refs" / "main"
     if revision.is_file():
-        return _model(entry, cache / "snapshots" / revision.read_text(encoding="utf-8").strip())
+        snapshot = cache / "snapshots" / revision.read_text(encoding="utf-8").strip()
+        if not _is_model(entry, snapshot):
+            raise UserError(f"{snapshot}: is not {entry.repository}; get the folder again from {entry.published}")
+        return _model(entry, snapshot)
     raise UserError(
         f"{entry.repository} is missing ({name}, {entry.licence}): get the folder from {entry.published} and put it into "
         f"{_either([*tried, cache])}, or name it in JDIFF_WEIGHTS"
@@ -237,19 +272,44 @@ def _checked(entry: WeightFile, path: Path) -> str:
 def _model(entry: WeightFolder, folder: Path) -> Found:
     for file in _MODEL_WEIGHTS:
         if (folder / file).is_file():
-            return Found(entry.name, folder, sha256_of(folder / file))
+            found = sha256_of(folder / file)
+            if not entry.sha256:
+                return Found(entry.name, folder, found, "sizes")
+            other = f"{folder / file} is not the published file of {entry.repository}"
+            return Found(entry.name, folder, found, deviation=None if found in entry.sha256 else other)
     raise UserError(f"{folder}: has none of {', '.join(_MODEL_WEIGHTS)}; get the folder again from {entry.published}")
 
 
-def _kind(folder: Path) -> str | None:
-    """What sort of model a folder holds; None where it holds none."""
+def configuration(folder: Path) -> dict[str, Any] | None:
+    """A model folder's ``config.json``; None where it holds none.
+
+    Raises:
+        UserError: it is damaged.
+    """
     path = folder / "config.json"
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: no model configuration ({error}); get the folder again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: no model configuration (not an object); get the folder again")
+    return found
+
+
+def _is_model(entry: WeightFolder, folder: Path) -> bool:
+    """Whether a folder's configuration is of the published kind and sizes."""
+    config = configuration(folder)
+    if config is None or config.get("model_type") != entry.kind:
+        return False
+    for name, wanted in entry.sizes:
+        value: Any = config
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value != wanted:
+            return False
+    return True
 
 
 def _either(places: Iterable[Path]) -> str:

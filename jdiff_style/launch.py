@@ -74,15 +74,13 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
     base = Path(recipe.base)
     check_base(base)
     refuse_other_inputs(run, recipe, {"pack": pack.fingerprint(), "base": runs.base_fingerprint(base)})
-    if recipe != before:
-        runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
     with runs.locked(run):
         found = checkpoint.newest_good(run)
         start = found[0] if found else 0
-        if start > recipe.steps:
-            raise UserError(
-                f"steps: {recipe.steps} is below the {start} that {run} has done already; give {start} or more"
-            )
+        refuse_fewer_steps(run, recipe, start)
+        # Nothing is written before this line, so a refused command leaves the run as it was.
+        if recipe != before:
+            runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
         grid_missing = recipe.grid_styles > 0 and not (run / runs.GRID_FILE).is_file()
         if start == recipe.steps and (run / lora.LORA_FILE).is_file() and not grid_missing:
             log.info("%s is finished: %d of %d steps", runs.show_path(run), start, recipe.steps)
@@ -116,7 +114,13 @@ def refuse_changes(recipe: Any, before: Any, resumable: set[str]) -> None:
             )
 
 
-def refuse_other_inputs(run: Path, recipe: Any, now: dict[str, str]) -> None:
+def refuse_fewer_steps(run: Path, recipe: Any, done: int) -> None:
+    """UserError if the recipe ends before the `done` steps of the run's newest checkpoint."""
+    if done > recipe.steps:
+        raise UserError(f"steps: {recipe.steps} is below the {done} that {run} has done already; give {done} or more")
+
+
+def refuse_other_inputs(run: Path, recipe: Any, now: dict[str, str], doing: str = "--resume") -> None:
     """UserError if what the run was made from (field name -> fingerprint) is not the same any more."""
     try:
         inputs = json.loads((run / runs.VERSIONS_FILE).read_text(encoding="utf-8"))["inputs"]
@@ -127,7 +131,7 @@ def refuse_other_inputs(run: Path, recipe: Any, now: dict[str, str]) -> None:
     for name, fingerprint in now.items():
         if inputs.get(name) != fingerprint:
             raise UserError(
-                f"--resume: {name} {getattr(recipe, name)} has changed since the run began; "
+                f"{doing}: {name} {getattr(recipe, name)} has changed since the run began; "
                 "restore it or start a new run"
             )
 

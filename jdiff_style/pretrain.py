@@ -14,6 +14,8 @@ import json
 import logging
 import math
 import os
+import platform
+import re
 import shutil
 import time
 from pathlib import Path
@@ -35,12 +37,13 @@ from jdiff_style.train import pick_device, stop_on_interrupt
 
 log = logging.getLogger(__name__)
 
-WEIGHTS_FILE, AVERAGE_FILE, RESULT, SAMPLES, CARD_FILE = (
+WEIGHTS_FILE, AVERAGE_FILE, RESULT, SAMPLES, CARD_FILE, SESSIONS_FILE = (
     "weights.safetensors",
     "average.safetensors",
     "result",
     "samples",
     "training.json",
+    "sessions.jsonl",
 )
 
 
@@ -49,6 +52,7 @@ class Stage:
 
     parts: dict[str, torch.nn.Module]
     rates: dict[str, float]
+    measurement: str  # a name that `validate` always returns
 
     def __init__(self, recipe: PretrainRecipe):
         if recipe.data is None:
@@ -94,8 +98,53 @@ class Stage:
 
 
 def half_copy(module: Any) -> Any:
-    """A float16 copy of a model, to be saved."""
-    return copy.deepcopy(module).to(torch.float16)
+    """A float16 copy of a model, to be saved; it forgets the folder that it was loaded from."""
+    half = copy.deepcopy(module).to(torch.float16)
+    if hasattr(half, "register_to_config"):  # diffusers
+        half.register_to_config(_name_or_path="")
+    else:
+        half.config._name_or_path = ""
+    return half
+
+
+def result_steps(run: Path, name: str = RESULT) -> int | None:
+    """After how many steps the result in the run folder was written; None if there is none or its card is unreadable."""
+    try:
+        return int(json.loads((run / name / CARD_FILE).read_text(encoding="utf-8"))["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def note_session(run: Path, device: torch.device, start: int) -> None:
+    """Append to `sessions.jsonl` on what machine the run begins or goes on, after step `start`."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(0)
+    else:
+        name = platform.processor() or platform.machine()
+        with contextlib.suppress(OSError):
+            found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+            name = found[1].strip() if found else name
+    now = runs.versions({})
+    row = {
+        "after_step": start,
+        "device": device.type,
+        "name": name,
+        "threads": torch.get_num_threads(),
+        "torch": now["packages"].get("torch") or now["packages"].get("jittor"),
+        "git": now["git"],
+    }
+    kept = [line for line in _lines(run / SESSIONS_FILE) if line["after_step"] < start]
+    runs.write_text(run / SESSIONS_FILE, "".join(json.dumps(line) + "\n" for line in [*kept, row]))
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a JSON Lines file, without half a line that a killed process left; empty if there is no file."""
+    rows = []
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return rows
 
 
 def make_stage(recipe: PretrainRecipe) -> Stage:
@@ -265,8 +314,10 @@ class Pretrainer:
 
     def _card(self, run: Path, step: int) -> dict[str, Any]:
         """How the weights came about: what they were trained on, how long, and the last measurements."""
-        rows = [json.loads(line) for line in (run / runs.LOG_FILE).read_text(encoding="utf-8").splitlines()]
-        measured = [row for row in rows if row["step"] <= step and len(row) > 4]
+        rows = [row for row in _lines(run / runs.LOG_FILE) if row["step"] <= step]
+        measured = [row for row in rows if self.stage.measurement in row]
+        clocks = [0.0, *(row["seconds"] for row in rows)]  # each session's clock starts from 0
+        seconds = sum(now - before if now >= before else now for before, now in zip(clocks, clocks[1:]))
         versions = json.loads((run / runs.VERSIONS_FILE).read_text(encoding="utf-8"))
         data = self.stage.data
         return {
@@ -277,6 +328,8 @@ class Pretrainer:
             "held_out_pictures": len(data.held_out),
             "styles": data.styles,
             "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in self.stage.parts.items()},
+            "hours": round(seconds / 3600, 3),
+            "sessions": [line for line in _lines(run / SESSIONS_FILE) if line["after_step"] < step],
             "last_measurement": measured[-1] if measured else None,
             "recipe": {
                 name: getattr(self.recipe, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,20 @@ from jdiff_style.hashes import SUMS_FILE, check_sums
 from jdiff_style.losses import make_loss
 from jdiff_style.pretrain import RESULT, Stage, half_copy
 from jdiff_style.pretrain_data import make_caption
-from jdiff_style.pretrain_recipe import BaseRecipe
+from jdiff_style.pretrain_recipe import TIMESTEPS, BaseRecipe
 from jdiff_style.progress import Progress
 
-BATCH, TRAINING_TIMESTEPS, SAMPLE_STREAM, VALIDATION_STREAM = 32, 1000, 200, 201
-LATENTS_FILE = "latents.npy"
+BATCH, SAMPLE_STREAM, VALIDATION_STREAM = 32, 200, 201
+LATENTS_FILE, LATENTS_SUM_FILE = "latents.npy", "latents.sha256"
 LABEL = 12
+log = logging.getLogger(__name__)
 
 
 class BaseStage(Stage):
     """The plain diffusion loss on cached latents (Rombach et al. 2022, eq. 2, here with v-prediction)."""
 
     recipe: BaseRecipe
+    measurement = "train_loss"
 
     def __init__(self, recipe: BaseRecipe):
         super().__init__(recipe)
@@ -42,15 +45,18 @@ class BaseStage(Stage):
         factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
         channels = self.vae.config.latent_channels
         self.scheduler = DDIMScheduler(
-            num_train_timesteps=TRAINING_TIMESTEPS,
+            num_train_timesteps=TIMESTEPS,
             beta_start=0.00085,
             beta_end=0.012,
             beta_schedule="scaled_linear",
             clip_sample=False,
-            set_alpha_to_one=False,
+            set_alpha_to_one=True,  # the last step ends at the clean picture, not at timestep 0's little noise
             steps_offset=1,
             prediction_type=recipe.prediction_type,
-            timestep_spacing="trailing",  # starts from the noisiest step, which few-step sampling needs (Lin et al. 2024)
+            # Sampling starts from pure noise, and so does training (Lin et al. 2024, sections 3.1 and 3.3); an epsilon
+            # model learns nothing from pure noise, so its schedule stays.
+            timestep_spacing="trailing",
+            rescale_betas_zero_snr=recipe.prediction_type == "v_prediction",
         )
         torch.manual_seed(recipe.seed)
         down = tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in recipe.attention)
@@ -82,11 +88,12 @@ class BaseStage(Stage):
     def prepare(self, run: Path) -> None:
         """Encode every picture once; `latents.npy` in the run folder keeps them for resuming. float32 N × c × h × w."""
         shape = (len(self.data.images), *self._latent_shape())
-        file = run / LATENTS_FILE
-        if file.is_file():
-            self.latents = np.load(file, allow_pickle=False)
-            if self.latents.shape == shape:
+        file, sums = run / LATENTS_FILE, run / LATENTS_SUM_FILE
+        if file.is_file() and sums.is_file():
+            if sums.read_text(encoding="utf-8").strip() == sha256(file):
+                self.latents = np.load(file, allow_pickle=False)
                 return
+            log.warning("%s is damaged; the pictures are encoded again", runs.show_path(file))
         latents = np.empty(shape, dtype=np.float32)
         progress = Progress("encoding pictures", len(latents))
         for first in range(0, len(latents), BATCH):
@@ -101,6 +108,7 @@ class BaseStage(Stage):
         with open(temporary, "wb") as stream:
             np.save(stream, latents, allow_pickle=False)
         os.replace(temporary, file)
+        runs.write_text(sums, sha256(file) + "\n")
         self.latents = latents
 
     def _latent_shape(self) -> tuple[int, int, int]:
@@ -117,7 +125,7 @@ class BaseStage(Stage):
             captions.append("" if draw.random() < recipe.drop_caption else caption)
         generator = self.generator(step)
         noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
-        timesteps = torch.randint(0, TRAINING_TIMESTEPS, (len(numbers),), generator=generator)
+        timesteps = spread_timesteps(len(numbers), generator)
         return self._error(numbers, captions, noise, timesteps), {}
 
     def _error(
@@ -146,7 +154,7 @@ class BaseStage(Stage):
             for first in range(0, len(numbers), BATCH):
                 chosen = numbers[first : first + BATCH]
                 noise = torch.randn((len(chosen), *self._latent_shape()), generator=generator)
-                timesteps = torch.randint(0, TRAINING_TIMESTEPS, (len(chosen),), generator=generator)
+                timesteps = spread_timesteps(len(chosen), generator)
                 captions = [plain_caption(self.data.items[n].style, self.data.items[n].object) for n in chosen]
                 total += len(chosen) * float(self._error(chosen, captions, noise, timesteps))
             if len(numbers):
@@ -199,6 +207,16 @@ class BaseStage(Stage):
     def export(self, folder: Path) -> None:
         """The whole Stable Diffusion in diffusers layout, float16."""
         self._pipeline(half_copy(self.vae), half_copy(self.text_encoder), half_copy(self.unet)).save_pretrained(str(folder))
+
+
+def spread_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
+    """int64 of shape (count,): one random timestep of each of `count` equal spans, in random order.
+
+    Every step then sees all noise levels alike, which makes its gradient less noisy than independent draws would
+    (Kingma et al. 2021, appendix I.1, there with one common offset).
+    """
+    places = (torch.arange(count) + torch.rand(count, generator=generator)) * (TIMESTEPS / count)
+    return places.to(torch.int64).clamp(max=TIMESTEPS - 1)[torch.randperm(count, generator=generator)]
 
 
 def plain_caption(style: str, word: str) -> str:

@@ -12,7 +12,17 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTextConf
 
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain import Stage, half_copy
-from jdiff_style.pretrain_data import Item, PretrainData, make_caption, names_style
+from jdiff_style.pretrain_augment import alter
+from jdiff_style.pretrain_data import (
+    OTHER_STYLES,
+    Item,
+    PretrainData,
+    evenly,
+    make_caption,
+    names_style,
+    read_pictures,
+    to_pixels,
+)
 from jdiff_style.pretrain_recipe import ClipRecipe
 from jdiff_style.tokenizer_build import learn_merges, words_of, write_tokenizer
 
@@ -23,6 +33,7 @@ class ClipStage(Stage):
     """Symmetric contrastive loss over the pictures and captions of a batch (Radford et al. 2021, figure 3)."""
 
     recipe: ClipRecipe
+    measurement = "top5_train"
 
     def __init__(self, recipe: ClipRecipe):
         super().__init__(recipe)
@@ -58,13 +69,21 @@ class ClipStage(Stage):
             )
         ).to(self.device)
         self.parts = {"clip": self.clip}
+        self.others = read_pictures(Path(recipe.measure), *OTHER_STYLES, "measure") if recipe.measure else None
+        if self.others is not None and self.others[0].shape[1] != self.data.side:
+            raise UserError(f"measure: its pictures are {self.others[0].shape[1]} px wide, those of data {self.data.side}")
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The scalar to minimise at `step` (from 0), and the share of pictures whose caption is the nearest."""
         numbers, draws = self.data.numbers(step, self.recipe.batch_size)
         items = [self.data.items[n] for n in numbers]
         captions = [make_caption(item, draw, self.recipe.keywords) for item, draw in zip(items, draws)]
-        pictures = torch.from_numpy(self._moved(self.data.pixels(numbers), draws))
+        chosen = self.data.images[numbers]
+        if self.recipe.alter:
+            for place, draw in enumerate(draws):
+                if draw.random() < self.recipe.alter:
+                    chosen[place] = alter(chosen[place], draw)
+        pictures = torch.from_numpy(self._moved(to_pixels(chosen), draws))
         generator = self.generator(step)
         strength = torch.rand((len(numbers), 1, 1, 1), generator=generator) * self.recipe.image_noise
         pictures = pictures + strength * torch.randn(pictures.shape, generator=generator)
@@ -103,18 +122,16 @@ class ClipStage(Stage):
     def validate(self) -> dict[str, float]:
         """`top1` and `top5` of held-out pictures, `…_train` of training ones: how often the object's bare name is among
         the 1 or 5 nearest of the names of all objects measured; `style_…`: how often the style's word is the nearest.
+
+        With `measure`, also `top1_other` and `top5_other`: pictures there, in styles never trained on, of objects of the
+        training split, among the names of all these objects.
         """
         values = {}
         for suffix, held_out in (("", True), ("_train", False)):
             numbers = self.data.validation(self.recipe.validate_images, held_out)
             if not len(numbers):
                 continue
-            images = torch.cat(
-                [
-                    self.encode(torch.from_numpy(self.data.pixels(numbers[i : i + BATCH])).to(self.device))
-                    for i in range(0, len(numbers), BATCH)
-                ]
-            )
+            images = self._encode_all(self.data.images, numbers)
             items = [self.data.items[n] for n in numbers]
             names = list(dict.fromkeys(item.object for item in items))
             ranks = self._ranks(images, names, [names.index(item.object) for item in items])
@@ -123,14 +140,31 @@ class ClipStage(Stage):
             styles = self.data.styles
             ranks = self._ranks(images, styles, [styles.index(item.style) for item in items])
             values[f"style{suffix}"] = float(np.mean(ranks < 1))
+        if self.others is not None:
+            pictures, described = self.others
+            names = list(dict.fromkeys(self.data.items[n].object for n in self.data.train))
+            place = {name: number for number, name in enumerate(names)}
+            known = np.flatnonzero([item.train and item.object in place for item in described])
+            known = known[evenly(len(known), self.recipe.validate_images)]
+            if len(known):
+                right = [place[described[n].object] for n in known]
+                ranks = self._ranks(self._encode_all(pictures, known), names, right)
+                values["top1_other"] = float(np.mean(ranks < 1))
+                values["top5_other"] = float(np.mean(ranks < 5))
         return values
 
+    def _encode_all(self, images: np.ndarray, numbers: np.ndarray) -> torch.Tensor:
+        parts = [numbers[i : i + BATCH] for i in range(0, len(numbers), BATCH)]
+        return torch.cat([self.encode(torch.from_numpy(to_pixels(images[part])).to(self.device)) for part in parts])
+
     def _ranks(self, images: torch.Tensor, names: list[str], right: list[int]) -> np.ndarray:
-        """How many names are nearer to each image than the right one."""
+        """How many names are as near to each image as the right one or nearer; UserError if a likeness is not finite."""
         texts = torch.cat([self.encode_texts(names[i : i + BATCH]) for i in range(0, len(names), BATCH)])
         likeness = (images @ texts.t()).cpu().numpy()
         own = likeness[np.arange(len(right)), right]
-        return (likeness > own[:, None]).sum(axis=1)
+        if not np.isfinite(likeness).all():
+            raise UserError("a likeness of picture and name is not finite; start a new run with a lower learning_rate")
+        return (likeness >= own[:, None]).sum(axis=1) - 1
 
     def export(self, folder: Path) -> None:
         """CLIPModel in transformers layout, float16, with tokenizer and image processor."""

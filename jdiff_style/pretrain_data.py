@@ -9,23 +9,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from jdiff_style.captions import object_words
 from jdiff_style.dataset import ORDER, PICTURE, derive_seed
 from jdiff_style.errors import UserError
 
 IMAGES_FILE, METADATA_FILE = "images.npy", "metadata.jsonl"
-# Share of the captions written in each way. Without the style's word any style is right, so the object must be in the
-# others' meaning too; the last form is the bare word, as in the prompts of a pack.
+# The same for pictures in styles that are never trained on.
+OTHER_STYLES = ("styles.npy", "styles.jsonl")
+# Share of the captions written in each way; {words} are the object and some keywords in random order, and with {style}
+# before them the style is shuffled among them. A pack's captions name the object anywhere, after trigger and tags, so it
+# must be understood at every place. Without the style's word any style is right.
 TEMPLATES = (
-    (0.50, "a {style} emoji of {object}"),
-    (0.20, "{style}, {object}"),
-    (0.15, "{object} in {style} style"),
+    (0.25, "a {style} emoji of {object}"),
+    (0.10, "{style}, {object}"),
+    (0.05, "{object} in {style} style"),
+    (0.35, "{style}, {words}"),
     (0.15, "{object}"),
+    (0.10, "{words}"),
 )
+# Frequent in the captions of packs and rare or absent here; a tokenizer should not spell them letter by letter.
+PACK_WORDS = (
+    "style horizontal flip 0 1 2 3 4 5 6 7 8 9 flat vector bright colors no outline black and white monochrome icon bold "
+    "3d render soft light glossy painting brush strokes blue yellow ochre brown rough pixel art blocks few pencil lineart "
+    "paper gray neon glow dark background sketch watercolor oil ink drawing"
+)
+PACK_WEIGHT = 50
 
 
 @dataclass(frozen=True)
@@ -46,19 +60,13 @@ class PretrainData:
 
     def __init__(self, folder: Path, seed: int, limit: int = 0):
         self.folder, self.seed = folder, seed
-        self.images = _read_images(folder / IMAGES_FILE)
-        self.items = _read_items(folder / METADATA_FILE)
-        if len(self.items) != len(self.images):
-            raise UserError(
-                f"data: {folder / METADATA_FILE} has {len(self.items)} lines for {len(self.images)} pictures; "
-                "build the folder again"
-            )
+        self.images, self.items = read_pictures(folder, IMAGES_FILE, METADATA_FILE)
         self.side = int(self.images.shape[1])
         train = np.array([item.train for item in self.items])
         self.train, self.held_out = np.flatnonzero(train), np.flatnonzero(~train)
         if limit:
-            self.train = self.train[_evenly(len(self.train), limit)]
-            self.held_out = self.held_out[_evenly(len(self.held_out), limit)]
+            self.train = self.train[evenly(len(self.train), limit)]
+            self.held_out = self.held_out[evenly(len(self.held_out), limit)]
         if not len(self.train):
             raise UserError(f"data: {folder / METADATA_FILE} has no line with split train")
         self.styles = list(dict.fromkeys(item.style for item in self.items))
@@ -86,64 +94,89 @@ class PretrainData:
 
     def pixels(self, numbers: np.ndarray) -> np.ndarray:
         """float32 batch × 3 × side × side in [-1, 1]."""
-        values = self.images[numbers].astype(np.float32) / np.float32(127.5) - np.float32(1.0)
-        return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+        return to_pixels(self.images[numbers])
 
     def validation(self, count: int, held_out: bool) -> np.ndarray:
         """`count` picture numbers evenly spread over the held-out or the training pictures, fewer if there are fewer."""
         chosen = self.held_out if held_out else self.train
-        return chosen[_evenly(len(chosen), count)]
+        return chosen[evenly(len(chosen), count)]
 
     def all_captions(self) -> list[str]:
         """Every training picture's words in one text: object, style and keywords. A tokenizer learns from them."""
         texts = [" ".join((i.style, i.object, *i.keywords)) for i in (self.items[n] for n in self.train)]
-        return [*texts, *(template.replace("{", " ").replace("}", " ") for _, template in TEMPLATES)]
+        forms = [template.replace("{", " ").replace("}", " ") for _, template in TEMPLATES]
+        return [*texts, *forms, *[PACK_WORDS] * PACK_WEIGHT]
 
 
 def make_caption(item: Item, rng: np.random.Generator, keywords: int) -> str:
-    """A caption in one of `TEMPLATES`, half of the time with up to `keywords` keywords in random order after it."""
+    """A caption in one of `TEMPLATES`, with 1 to `keywords` keywords among {words}; those without {words} have such
+    keywords after them half of the time.
+    """
     shares = np.cumsum([share for share, _ in TEMPLATES])
     template = TEMPLATES[min(int(np.searchsorted(shares, rng.random(), side="right")), len(TEMPLATES) - 1)][1]
-    caption = template.format(style=item.style, object=item.object)
+    mixed = "{words}" in template
     extra: list[str] = []
-    if keywords and rng.random() < 0.5 and item.keywords:
+    if keywords and (mixed or rng.random() < 0.5) and item.keywords:
         count = int(rng.integers(1, keywords + 1))
         extra = [item.keywords[i] for i in rng.permutation(len(item.keywords))[:count]]
-    return ", ".join([caption, *extra])
+    if not mixed:
+        return ", ".join([template.format(style=item.style, object=item.object), *extra])
+    parts = [item.object, *extra, *([item.style] if "{style}" in template else [])]
+    return ", ".join(parts[i] for i in rng.permutation(len(parts)))
 
 
 def names_style(caption: str, item: Item) -> bool:
     """Whether the caption says in which style the picture is drawn."""
-    return not (caption == item.object or caption.startswith(f"{item.object}, "))
+    return re.search(rf"(?<!\w){re.escape(item.style)}(?!\w)", caption) is not None
 
 
-def _evenly(length: int, count: int) -> np.ndarray:
+def to_pixels(pictures: np.ndarray) -> np.ndarray:
+    """uint8 batch × side × side × 3 as float32 batch × 3 × side × side in [-1, 1]."""
+    values = pictures.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+
+def read_pictures(folder: Path, images_file: str, items_file: str, field: str = "data") -> tuple[np.ndarray, list[Item]]:
+    """(pictures, one description each) of two files of `folder`; UserError, which names the recipe's `field`."""
+    images, items = _read_images(folder / images_file, field), _read_items(folder / items_file, field)
+    if len(items) != len(images):
+        raise UserError(
+            f"{field}: {folder / items_file} has {len(items)} lines for {len(images)} pictures; build the folder again"
+        )
+    return images, items
+
+
+def evenly(length: int, count: int) -> np.ndarray:
+    """`count` places spread over `length`, all of them if there are no more."""
     return np.arange(length) if count >= length else (np.arange(count) * length) // count
 
 
-def _read_images(path: Path) -> np.ndarray:
+def _read_images(path: Path, field: str) -> np.ndarray:
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"data: {path} is missing; give the folder that the data were built in with --data") from None
+        raise UserError(
+            f"{field}: {path} is missing; give the folder that the data were built in with --{field}"
+        ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"data: {path} is not a NumPy array ({error}); build it again") from None
+        raise UserError(f"{field}: {path} is not a NumPy array ({error}); build it again") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise UserError(f"data: {path} is {images.dtype} of shape {images.shape}; expected uint8 (N, side, side, 3)")
+        raise UserError(f"{field}: {path} is {images.dtype} of shape {images.shape}; expected uint8 (N, side, side, 3)")
     return images
 
 
-def _read_items(path: Path) -> list[Item]:
+def _read_items(path: Path, field: str) -> list[Item]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(f"{field}: cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
     items = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             keywords = tuple(str(word) for word in row.get("keywords", ()))
-            item = Item(str(row["object"]), str(row["style"]), keywords, row["split"] == "train")
+            # As the prompts and captions of a pack are written, without hyphens.
+            item = Item(object_words(str(row["object"])), str(row["style"]), keywords, row["split"] == "train")
             known = row["split"] in ("train", "held_out")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}, line {number}: {error!r}; a line has object, style and split") from None

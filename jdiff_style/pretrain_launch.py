@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 from jdiff_style import checkpoint, launch, runs
 from jdiff_style.errors import Interrupted, UserError
-from jdiff_style.pretrain import RESULT, Pretrainer, make_stage
+from jdiff_style.pretrain import RESULT, Pretrainer, make_stage, note_session, result_steps
 from jdiff_style.pretrain_recipe import PretrainRecipe
 from jdiff_style.recipe import to_yaml
 
 log = logging.getLogger(__name__)
 
-FOLDERS = ("data", "vae", "clip")
+FOLDERS = ("data", "vae", "clip", "measure")
 # What may change between the parts of one run; the rest decides the weights. Folders may move: their content is checked.
 RESUMABLE = {
     *FOLDERS,
@@ -61,20 +62,19 @@ def resume_pretraining(run: Path, recipe: PretrainRecipe, before: PretrainRecipe
     Raises UserError if a field outside `RESUMABLE` or an input has changed.
     """
     launch.refuse_changes(recipe, before, RESUMABLE)
-    stage = make_stage(recipe)
-    launch.refuse_other_inputs(run, recipe, stage.inputs())
-    if recipe != before:
-        runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
     with runs.locked(run):
         found = checkpoint.newest_good(run)
         start = found[0] if found else 0
-        if start > recipe.steps:
-            raise UserError(
-                f"steps: {recipe.steps} is below the {start} that {run} has done already; give {start} or more"
-            )
-        if start == recipe.steps and (run / RESULT).is_dir():
+        launch.refuse_fewer_steps(run, recipe, start)
+        stage = make_stage(recipe)
+        launch.refuse_other_inputs(run, recipe, stage.inputs())
+        # Nothing is written before this line, so a refused command leaves the run as it was.
+        if recipe != before:
+            runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
+        if start == recipe.steps and result_steps(run) == start:
             log.info("%s is finished: %d of %d steps", runs.show_path(run), start, recipe.steps)
             return run
+        _put_aside(run)
         trainer = Pretrainer(stage)
         if found:
             trainer.restore(found[1])
@@ -86,27 +86,40 @@ def resume_pretraining(run: Path, recipe: PretrainRecipe, before: PretrainRecipe
 def export_run(run: Path, folder: Path) -> Path:
     """Write the model of a run, as of its newest good checkpoint, to the new folder `folder` and return it.
 
-    Raises UserError if the folder exists, `run` is no such run or has no checkpoint yet.
+    Raises UserError if the folder exists, `run` is no such run, has no checkpoint yet, is at work in another process, or
+    if what it was made from has changed.
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder or remove it first")
     recipe, _ = launch.stored_recipe(run, {})
     if recipe.stage == "lora":
         raise UserError(f"{run} trained a LoRA, whose file is in the run folder; only vae, clip and base runs are exported")
-    found = checkpoint.newest_good(run)
-    if found is None:
-        raise UserError(f"{run} has no checkpoint yet. {runs.how_to_resume(run)}")
-    stage = make_stage(recipe)
-    trainer = Pretrainer(stage)
-    trainer.restore(found[1])
-    with checkpoint.disk_trouble(run, f"the model to {folder}"):
-        trainer.write_result(run, folder, found[0])
+    with runs.locked(run):  # a run at work removes old checkpoints, perhaps the one being read
+        found = checkpoint.newest_good(run)
+        if found is None:
+            raise UserError(f"{run} has no checkpoint yet. {runs.how_to_resume(run)}")
+        stage = make_stage(recipe)
+        launch.refuse_other_inputs(run, recipe, stage.inputs(), "export")
+        trainer = Pretrainer(stage)
+        trainer.restore(found[1])
+        with checkpoint.disk_trouble(run, f"the model to {folder}"):
+            trainer.write_result(run, folder, found[0])
     return folder
+
+
+def _put_aside(run: Path) -> None:
+    """Rename the result of fewer steps, so that nobody takes it for that of the run which now goes on."""
+    if (run / RESULT).is_dir():
+        aside = run / f"{RESULT}-before"
+        shutil.rmtree(aside, ignore_errors=True)
+        (run / RESULT).rename(aside)
+        log.info("the result of %s steps is now in %s", result_steps(run, aside.name), runs.show_path(aside))
 
 
 def _work(trainer: Pretrainer, run: Path, start: int) -> None:
     try:
         with checkpoint.disk_trouble(run, "the log"):
+            note_session(run, trainer.stage.device, start)
             trainer.stage.prepare(run)
             trainer.train(run, start)
         with checkpoint.disk_trouble(run, "the result"):

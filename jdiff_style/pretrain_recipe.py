@@ -9,6 +9,7 @@ from jdiff_style.errors import UserError
 from jdiff_style.recipe import MAIN
 from jdiff_style.schema import field
 
+TIMESTEPS = 1000  # of the noise schedule, as in Stable Diffusion
 MODEL, HYPER, DATA, SPEED, OUTPUT = "model", "hyperparameters", "data", "performance", "output"
 
 
@@ -68,7 +69,19 @@ class PretrainRecipe:
 
 
 @dataclass(frozen=True)
-class VaeRecipe(PretrainRecipe):
+class PictureRecipe(PretrainRecipe):
+    """What the stages that read pictures share."""
+
+    alter: float = field(
+        0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
+    )
+    measure: Optional[str] = field(
+        None, DATA, "pictures that are measured and never trained on: styles.npy and styles.jsonl", "FOLDER", path=True
+    )
+
+
+@dataclass(frozen=True)
+class VaeRecipe(PictureRecipe):
     """An AutoencoderKL: L1 and squared error of the picture, and a little Kullback-Leibler term. No adversary."""
 
     stage: str = field("vae", MAIN, "what is trained", "STAGE", choices=("vae",))
@@ -99,16 +112,16 @@ class VaeRecipe(PretrainRecipe):
 class TextRecipe(PretrainRecipe):
     """What the stages that read captions share."""
 
-    keywords: int = field(3, DATA, "most keywords added to a caption", "WORDS", low=0, high=100)
+    keywords: int = field(5, DATA, "most keywords added to a caption", "WORDS", low=0, high=100)
 
 
 @dataclass(frozen=True)
-class ClipRecipe(TextRecipe):
+class ClipRecipe(TextRecipe, PictureRecipe):
     """A CLIPModel and its byte-pair tokenizer: the symmetric contrastive loss (Radford et al. 2021, figure 3)."""
 
     stage: str = field("clip", MAIN, "what is trained", "STAGE", choices=("clip",))
     merges: int = field(3000, MODEL, "byte-pair merges learnt from the captions", "MERGES", low=0, high=48894)
-    max_tokens: int = field(32, MODEL, "longest caption in tokens, both ends included", "TOKENS", low=8, high=77)
+    max_tokens: int = field(48, MODEL, "longest caption in tokens, both ends included", "TOKENS", low=8, high=77)
     text_width: int = field(192, MODEL, "width of the text tower", "WIDTH", low=8, high=4096)
     text_layers: int = field(4, MODEL, "layers of the text tower", "LAYERS", low=1, high=64)
     vision_width: int = field(192, MODEL, "width of the image tower", "WIDTH", low=8, high=4096)
@@ -173,6 +186,11 @@ class BaseRecipe(TextRecipe):
         if len(self.attention) != len(self.channels):
             raise UserError(
                 f"attention: {len(self.attention)} levels, but channels has {len(self.channels)}; give one number for each"
+            )
+        if TIMESTEPS % self.sample_steps:
+            near = min((n for n in range(1, TIMESTEPS + 1) if TIMESTEPS % n == 0), key=lambda n: abs(n - self.sample_steps))
+            raise UserError(
+                f"sample_steps: {self.sample_steps} does not divide the {TIMESTEPS} timesteps of training; use {near}"
             )
         if not any(self.attention):
             raise UserError("attention: no level attends to the text; set at least one to 1")

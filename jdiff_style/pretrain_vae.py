@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Iterable
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from PIL import Image
 
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain import Stage, half_copy
+from jdiff_style.pretrain_augment import alter
+from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pixels
 from jdiff_style.pretrain_recipe import VaeRecipe
 
 SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
@@ -20,6 +23,7 @@ class VaeStage(Stage):
     """Weighted mean absolute and squared error, plus a little Kullback-Leibler divergence (Rombach et al. 2022, 3.1)."""
 
     recipe: VaeRecipe
+    measurement = "latent_std"
 
     def __init__(self, recipe: VaeRecipe):
         super().__init__(recipe)
@@ -39,16 +43,23 @@ class VaeStage(Stage):
             norm_num_groups=recipe.norm_groups,
         ).to(self.device)
         self.parts = {"vae": self.vae}
+        self.others = read_pictures(Path(recipe.measure), *OTHER_STYLES, "measure") if recipe.measure else None
+        if self.others is not None and self.others[0].shape[1] != self.data.side:
+            raise UserError(f"measure: its pictures are {self.others[0].shape[1]} px wide, those of data {self.data.side}")
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The scalar to minimise at `step` (from 0), and its terms."""
         recipe = self.recipe
         numbers, draws = self.data.numbers(step, recipe.batch_size)
-        pixels = self.data.pixels(numbers)
+        chosen = self.data.images[numbers]
         if recipe.flip:
             turned = np.array([draw.random() < 0.5 for draw in draws])
-            pixels[turned] = pixels[turned, :, :, ::-1]
-        pictures = torch.from_numpy(pixels).to(self.device)
+            chosen[turned] = chosen[turned, :, ::-1]
+        if recipe.alter:
+            for place, draw in enumerate(draws):
+                if draw.random() < recipe.alter:
+                    chosen[place] = alter(chosen[place], draw)
+        pictures = torch.from_numpy(to_pixels(chosen)).to(self.device)
         with self.autocast():
             mean, log_variance = self.vae.encode(pictures).latent_dist.parameters.chunk(2, dim=1)
             mean, log_variance = mean.to(torch.float32), log_variance.to(torch.float32).clamp(-30.0, 20.0)
@@ -61,18 +72,33 @@ class VaeStage(Stage):
         return loss, {"l1": l1, "l2": l2, "kl": divergence}
 
     def validate(self) -> dict[str, float]:
-        """`psnr` of held-out and `psnr_train` of training pictures: see `psnr`; plus the spread of the latents."""
+        """`psnr` of held-out and `psnr_train` of training pictures: see `psnr`; plus the spread of the latents.
+
+        With `measure`, also `psnr_STYLE` of each style there, of `validate_images` pictures in all.
+        """
         values = {}
         for name, held_out in (("psnr", True), ("psnr_train", False)):
             numbers = self.data.validation(self.recipe.validate_images, held_out)
             if len(numbers):
-                values[name] = float(np.mean([psnr(self.data.images[n], self.reconstruct(n)) for n in numbers]))
+                values[name] = self.mean_psnr(self.data.images[n] for n in numbers)
+        if self.others is not None:
+            images, items = self.others
+            styles = list(dict.fromkeys(item.style for item in items))
+            count = max(1, self.recipe.validate_images // len(styles))
+            for style in styles:
+                numbers = np.flatnonzero([item.style == style for item in items])
+                chosen = numbers[evenly(len(numbers), count)]
+                values[f"psnr_{style}"] = self.mean_psnr(images[n] for n in chosen)
         values["latent_std"] = self.latent_std(min(SCALING_IMAGES, self.recipe.validate_images))
         return values
 
-    def reconstruct(self, number: int) -> np.ndarray:
-        """Picture `number` encoded to its mean latent and decoded, uint8 side × side × 3."""
-        pictures = torch.from_numpy(self.data.pixels(np.array([number]))).to(self.device)
+    def mean_psnr(self, pictures: Iterable[np.ndarray]) -> float:
+        """The mean `psnr` of the reconstructions of uint8 pictures."""
+        return float(np.mean([psnr(picture, self.reconstruct(picture)) for picture in pictures]))
+
+    def reconstruct(self, picture: np.ndarray) -> np.ndarray:
+        """A picture encoded to its mean latent and decoded, both uint8 side × side × 3."""
+        pictures = torch.from_numpy(to_pixels(picture[None])).to(self.device)
         decoded = self.vae.decode(self.vae.encode(pictures).latent_dist.mean).sample[0]
         levels = (decoded.to(torch.float32).cpu().numpy().transpose(1, 2, 0) + 1.0) * 127.5
         return np.clip(np.round(levels), 0, 255).astype(np.uint8)
@@ -90,7 +116,12 @@ class VaeStage(Stage):
     def sample(self) -> Image.Image:
         """Held-out pictures (training ones if there are none) above their reconstructions."""
         numbers = self.data.validation(SHEET, held_out=bool(len(self.data.held_out)))
-        rows = [[self.data.images[n] for n in numbers], [self.reconstruct(n) for n in numbers]]
+        true = [self.data.images[n] for n in numbers]
+        if self.others is not None:  # one of each style besides
+            images, items = self.others
+            first = {item.style: number for number, item in reversed(list(enumerate(items)))}
+            true += [images[number] for _, number in sorted(first.items())]
+        rows = [true, [self.reconstruct(picture) for picture in true]]
         return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0))
 
     def export(self, folder: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Iterable
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
-# What CLIP's tokenizer takes for one word: a run of letters, one digit, or a run of other signs.
-WORD = re.compile(r"[^\W\d_]+|\d|(?:[^\w\s]|_)+")
+# What CLIP's tokenizer takes for one word: an English contraction, a run of letters, one digit, or a run of other signs.
+WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|[^\W\d_]+|\d|(?:[^\w\s]|_)+")
 
 
 def byte_symbols() -> list[str]:

@@ -11,7 +11,7 @@ const float scale = data["scale"] * 1.44269504088896340736;
 const bool causal = data["causal"] != 0;
 const int64_t mask_batch = data["mask_batch"], mask_rows = data["mask_rows"];
 const int64_t groups = (L + QUERIES - 1) / QUERIES;
-#pragma omp parallel
+#pragma omp parallel if (B * H * L * S > 16384)
 {
     Scratch scratch(QUERIES * (E + W + 2 * KEYS + 3));
     float *q = scratch.take(QUERIES * E), *o = scratch.take(QUERIES * W), *p = scratch.take(QUERIES * KEYS);

@@ -15,7 +15,7 @@ const int64_t groups = (L + QUERIES - 1) / QUERIES, units = B * H * groups, pe =
 const int threads = omp_get_max_threads();
 const int64_t parts = B * H % threads == 0 || B * H >= 4 * threads ? B * H : std::min<int64_t>(threads, units);
 std::vector<std::vector<float>> pieces(parts);
-#pragma omp parallel
+#pragma omp parallel if (B * H * L * S > 16384)
 {
     Scratch scratch(QUERIES * (2 * (E + pe + W + pw) + 3 * KEYS + 2) + S * (pe + pw));
     float *q = scratch.take(QUERIES * E), *dq = scratch.take(QUERIES * E), *g = scratch.take(QUERIES * W);

@@ -10,7 +10,7 @@ auto product = [&](int64_t i) {
     gemm(ta ? 'T' : 'N', tb ? 'T' : 'N', m, n, k, 1.f, in0_p + i * sa, in0_shape2, in1_p + i * sb, in1_shape2, 0.f,
          out0_p + i * m * n, n);
 };
-if (batch < omp_get_max_threads()) {
+if (batch < omp_get_max_threads() || batch * m * n * k < (1 << 18)) {
     for (int64_t i = 0; i < batch; i++) product(i);
 } else {
     #pragma omp parallel for schedule(dynamic)

@@ -5,7 +5,7 @@
 const int64_t rows = in0_shape0, width = in0_shape1;
 const int64_t inner = data["inner"], groups = data["groups"], channels = width / inner;
 const double eps = data["eps"];
-#pragma omp parallel for
+#pragma omp parallel for if (in0->num > 32768)
 for (int64_t r = 0; r < rows; r++) {
     const float* x = in0_p + r * width;
     float* y = out0_p + r * width;
