@@ -43,11 +43,16 @@ def interval(values: np.ndarray, level: float = LEVEL) -> list[float] | None:
     return [float(low), float(high)]
 
 
-def evaluate_all(metrics: Mapping[str, Metric], weights: Weights) -> dict[str, np.ndarray]:
-    """Metric name -> ``(rounds,)`` values, and ``total`` where its six parts are there; the others are left out."""
+def evaluate_all(
+    metrics: Mapping[str, Metric], weights: Weights, only: Mapping[str, Sequence[Key]] | None = None
+) -> dict[str, np.ndarray]:
+    """Metric name -> ``(rounds,)`` values, and ``total`` where its six parts are there; the others are left out.
+
+    ``only`` names per metric the pictures that count; None counts all.
+    """
     found = {}
     for name, metric in metrics.items():
-        values = metric.evaluate(weights)
+        values = metric.evaluate(weights if only is None else weights.only(only[name]))
         if values is not None:
             found[name] = values
     if all(part in found for part in PARTS):
@@ -57,57 +62,85 @@ def evaluate_all(metrics: Mapping[str, Metric], weights: Weights) -> dict[str, n
 
 def intervals(metrics: Mapping[str, Metric], rounds: int = ROUNDS) -> dict[str, list[float] | None]:
     """Metric name, and ``total`` -> interval, for those that resampling says something about."""
-    keys = sorted({key for metric in metrics.values() for key in metric.pictures()})
-    if not keys or rounds == 0:
+    if rounds == 0:
         return {}
-    return {name: interval(values) for name, values in evaluate_all(metrics, draw(keys, rounds)).items()}
+    alone = {name: {name: metric} for name, metric in metrics.items() if not metric.shared}
+    found = {}
+    for together in ({name: metric for name, metric in metrics.items() if metric.shared}, *alone.values()):
+        keys = sorted({key for metric in together.values() for key in metric.pictures()})
+        if keys:
+            found |= evaluate_all(together, draw(keys, rounds))
+    return {name: interval(values) for name, values in found.items()}
 
 
 def paired(first: Mapping[str, Metric], second: Mapping[str, Metric], rounds: int = ROUNDS) -> dict[str, Any]:
-    """Differences of two runs over the pictures that both have.
+    """Differences of two runs, each metric over the pictures that it has in both.
+
+    A metric that counts missing pictures as failures (``corrected``) has them, too; the others compare what could be read
+    in both.
 
     Args:
         first: the computed metrics of run A by name.
         second: of run B, which the differences are taken from: positive means that B's number is larger.
-        rounds: resamples.
+        rounds: resamples; 0 for no intervals.
 
     Returns:
-        ``pairs``, how many pictures both have, and ``differences.<metric or total>`` with ``a``, ``b``, ``value``,
-        ``interval``, ``certain`` (the interval leaves 0 out) and ``per_style`` with ``value`` and ``interval``.
+        ``pairs``, how many pictures could be read in both; ``differences.<metric or total>`` with ``a``, ``b``,
+        ``value``, ``interval``, ``certain`` (the interval leaves 0 out) and ``per_style`` with the same, where ``a``,
+        ``b`` and ``value`` may be None; ``not_compared.<metric>``: why a metric that both have is not compared.
     """
-    names = [name for name in first if name in second]
+    names = [name for name in first if name in second and first[name].shared]
     common = {name: sorted(set(first[name].pictures()) & set(second[name].pictures())) for name in names}
+    pairs = {key for name in names for key in set(first[name].scored()) & set(second[name].scored())}
     every = sorted({key for keys in common.values() for key in keys})
-    report: dict[str, Any] = {"pairs": len(every), "differences": {}}
-    if not every:
+    report: dict[str, Any] = {"pairs": len(pairs), "differences": {}, "not_compared": {}}
+    for name in first:
+        if name in second and not first[name].shared:
+            report["not_compared"][name] = "it is not measured on the compared folders"
+    if not pairs:
         return report
     once = Weights({key: np.ones(1) for key in every})
-    drawn = draw(every, rounds)
+    drawn = draw(every, rounds) if rounds else None
     a, b = {name: first[name] for name in names}, {name: second[name] for name in names}
-    value_a, value_b = evaluate_all(a, once), evaluate_all(b, once)
-    spread_a, spread_b = evaluate_all(a, drawn), evaluate_all(b, drawn)
+    value_a, value_b = evaluate_all(a, once, common), evaluate_all(b, once, common)
+    spread_a, spread_b = ({} if drawn is None else evaluate_all(run, drawn, common) for run in (a, b))
+    for name in names:
+        if name not in value_a or name not in value_b:
+            few = a[name].too_few(once.only(common[name]))
+            report["not_compared"][name] = f"in both: {few}" if few else "it has no per-picture values to resample"
     for name in value_a:
         if name not in value_b:
             continue
-        entry = _difference(value_a[name], value_b[name], spread_a[name], spread_b[name])
+        entry = _difference(value_a[name], value_b[name], spread_a.get(name), spread_b.get(name))
         if name != "total":
-            plain_a, plain_b = a[name].evaluate_styles(once), b[name].evaluate_styles(once)
-            drawn_a, drawn_b = a[name].evaluate_styles(drawn), b[name].evaluate_styles(drawn)
-            entry["per_style"] = {
-                style: _difference(plain_a[style], plain_b[style], drawn_a[style], drawn_b[style])
-                for style in plain_a
-                if style in plain_b
-            }
+            entry["per_style"] = _styles(a[name], b[name], once.only(common[name]), drawn and drawn.only(common[name]))
         report["differences"][name] = entry
     return report
 
 
-def _difference(a: np.ndarray, b: np.ndarray, drawn_a: np.ndarray, drawn_b: np.ndarray) -> dict[str, Any]:
-    limits = interval(drawn_b - drawn_a)
+def _styles(a: Metric, b: Metric, once: Weights, drawn: Weights | None) -> dict[str, dict[str, Any]]:
+    plain_a, plain_b = a.evaluate_styles(once), b.evaluate_styles(once)
+    drawn_a, drawn_b = ({} if drawn is None else metric.evaluate_styles(drawn) for metric in (a, b))
     return {
-        "a": float(a[0]),
-        "b": float(b[0]),
-        "value": float(b[0] - a[0]),
+        style: _difference(plain_a[style], plain_b[style], drawn_a.get(style), drawn_b.get(style))
+        for style in plain_a
+        if style in plain_b
+    }
+
+
+def _difference(
+    a: np.ndarray, b: np.ndarray, drawn_a: np.ndarray | None, drawn_b: np.ndarray | None
+) -> dict[str, Any]:
+    limits = None if drawn_a is None or drawn_b is None else interval(drawn_b - drawn_a)
+    return {
+        "a": _known(a[0]),
+        "b": _known(b[0]),
+        "value": _known(b[0] - a[0]),
         "interval": limits,
         "certain": bool(limits and (limits[0] > 0 or limits[1] < 0)),
     }
+
+
+def _known(value: float) -> float | None:
+    """NaN, which JSON does not have, becomes None."""
+    return float(value) if np.isfinite(value) else None

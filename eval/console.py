@@ -68,6 +68,8 @@ def _troubles(report: dict[str, Any]) -> list[str]:
     if report["unreadable"]:
         unreadable = [f"{entry['path']} ({entry['reason']})" for entry in report["unreadable"]]
         lines.append(f"unreadable, {treated}: {some(unreadable)}")
+    if report["styles_without_words"]:
+        lines.append(f"styles without prompt words, not scored: {some(report['styles_without_words'])}")
     if report["unexpected"]:
         lines.append(f"not asked for, ignored: {some(report['unexpected'])}")
     by_note: dict[str, list[str]] = {}
@@ -85,7 +87,12 @@ def _troubles(report: dict[str, Any]) -> list[str]:
 
 def compared(report: dict[str, Any], all_styles: bool = False) -> str:
     """The lines of a comparison, see :func:`eval.bootstrap.paired`; a difference is B − A, with its interval."""
-    lines = [f"A: {report['a']['generated']}", f"B: {report['b']['generated']}"]
+    lines = []
+    for letter in ("a", "b"):
+        run = report[letter]
+        partial = " (partial score)" if run["partial"] else ""
+        counts = f"{run['counts']['scored']} of {run['counts']['expected']} pictures{partial}"
+        lines.append(f"{letter.upper()}: {run['generated']}: {counts}")
     lines += sorted({run["not_comparable"] for run in (report["a"], report["b"]) if run["not_comparable"]})
     lines.append(f"{report['pairs']} pictures in both")
     table = Table(box=None, pad_edge=False)
@@ -99,13 +106,21 @@ def compared(report: dict[str, Any], all_styles: bool = False) -> str:
             _compared_row(table, f"  {style}", own, better)
     lines += [render(table)] if table.row_count else []
     left_out = sorted({f"{METRICS[name].title}: {reason}" for name, reason in report["not_compared"].items()})
-    return "\n".join([*lines, *(f"  not compared: {line}" for line in left_out)])
+    lines += [f"  not compared: {line}" for line in left_out]
+    for letter in ("a", "b"):
+        lines += [f"{letter.upper()}: {line}" for line in _troubles(report[letter])]
+    return "\n".join(lines)
 
 
 def _compared_row(table: Table, title: str, entry: dict[str, Any], better: str) -> None:
     verdict = "within chance"
     if entry["certain"]:
         verdict = "B is better" if (entry["value"] > 0) == (better == "more") else "A is better"
+    if entry["value"] is None:
+        table.add_row(Text(title), *(["no value"] * 3), "", "too few pictures in both")
+        return
+    if entry["interval"] is None:
+        verdict = ""
     table.add_row(
         Text(title), number(entry["a"]), number(entry["b"]), f"{entry['value']:+.4f}", limits(entry["interval"]), verdict
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -49,12 +50,15 @@ def decode(order: Order) -> Decoded:
     found = Decoded(size=(bgr.shape[1], bgr.shape[0]), notes=notes)
     rgb = np.ascontiguousarray(bgr[..., ::-1]) if order.inputs else bgr
     made: dict[Preprocessing, np.ndarray] = {}
-    for name, prepare in order.inputs:
-        if prepare not in made:
-            made[prepare] = prepare(rgb)
-        found.inputs[name] = made[prepare]
-    if order.histogram:
-        found.histogram = np.concatenate([rgb_histogram(bgr, order.histogram), hsv_histogram(bgr, order.histogram)])
+    try:
+        for name, prepare in order.inputs:
+            if prepare not in made:
+                made[prepare] = prepare(rgb)
+            found.inputs[name] = made[prepare]
+        if order.histogram:
+            found.histogram = np.concatenate([rgb_histogram(bgr, order.histogram), hsv_histogram(bgr, order.histogram)])
+    except MemoryError:
+        return Decoded(error=f"too large for the memory that is left ({found.size[0]}x{found.size[1]})")
     return found
 
 
@@ -62,9 +66,18 @@ def _decode_all(orders: Sequence[Order]) -> list[Decoded]:
     return [decode(order) for order in orders]
 
 
-def _ignore_interrupts() -> None:
+def _begin_process() -> None:
     # Ctrl-C reaches the whole process group; the parent ends its workers in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed ends nobody: its workers would wait for their next order for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 class Decoders:
@@ -98,7 +111,7 @@ class Decoders:
             return
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupts
+                self.workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
             )
         waiting: deque[tuple[Sequence[Order], Future[list[Decoded]]]] = deque()
         source = iter(groups)

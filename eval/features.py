@@ -21,6 +21,8 @@ from eval.preprocess import Preprocessing
 
 #: Diversity looks at so many pictures of a style at most: 496 pairs.
 DIVERSITY_PICTURES = 32
+#: A network is given so many pixels a call at most, one picture aside: 16 pictures of 1024 × 1024.
+CALL_PIXELS = 2**24
 
 
 class Extractor(Protocol):
@@ -149,8 +151,14 @@ class FeaturePass:
         for item in group:
             if not _has(item, extractor):
                 by_shape.setdefault(item.inputs[extractor.key].shape, []).append(item)
-        for items in by_shape.values():
-            rows = extractor.compute(np.stack([item.inputs.pop(extractor.key) for item in items]))
+        for shape, items in by_shape.items():
+            step = max(1, CALL_PIXELS // (shape[1] * shape[2]))
+            parts = (items[at : at + step] for at in range(0, len(items), step))
+            rows = [
+                row
+                for part in parts
+                for row in extractor.compute(np.stack([item.inputs.pop(extractor.key) for item in part]))
+            ]
             for item, row in zip(items, rows, strict=True):
                 if not np.isfinite(row).all():
                     raise FloatingPointError(f"the network {extractor.key} answered {item.path} with what is no number")

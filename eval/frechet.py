@@ -2,67 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-
-
-@dataclass
-class Moments:
-    """Mean and covariance of vectors that come in batches; as large as two matrices, however many there are.
-
-    Attributes:
-        count: how many vectors were added.
-        total: their sum, ``(width,)``.
-        outer: the sum of their outer products, ``(width, width)``.
-    """
-
-    count: int
-    total: np.ndarray
-    outer: np.ndarray
-
-    @classmethod
-    def empty(cls, width: int) -> Moments:
-        """Of no vectors yet."""
-        return cls(0, np.zeros(width), np.zeros((width, width)))
-
-    def add(self, vectors: ArrayLike) -> None:
-        """Add ``(count, width)`` vectors of any float type.
-
-        Raises:
-            ValueError: another width, or numbers that are not finite.
-        """
-        rows = np.asarray(vectors, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != len(self.total):
-            raise ValueError(f"vectors: shape (count, {len(self.total)}) is needed, not {rows.shape}")
-        if not np.isfinite(rows).all():
-            raise ValueError("vectors: some numbers are not finite")
-        self.count += len(rows)
-        self.total = self.total + rows.sum(axis=0)
-        self.outer = self.outer + rows.T @ rows
-
-    def merge(self, other: Moments) -> Moments:
-        """The moments of both sets together."""
-        return Moments(self.count + other.count, self.total + other.total, self.outer + other.outer)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """``(width,)``; of at least one vector."""
-        return self.total / self.count
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """``(width, width)``, unbiased: divided by the count less one.
-
-        Raises:
-            ValueError: fewer than two vectors.
-        """
-        if self.count < 2:
-            raise ValueError(f"a covariance needs 2 vectors; there are {self.count}")
-        mean = self.mean
-        return (self.outer - self.count * np.outer(mean, mean)) / (self.count - 1)
 
 
 def frechet_distance(mu1: ArrayLike, sigma1: ArrayLike, mu2: ArrayLike, sigma2: ArrayLike) -> float:
@@ -121,7 +63,7 @@ def kernel_inception_distance(
     Raises:
         ValueError: shapes that do not fit, or fewer vectors than a subset needs.
     """
-    a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
+    a, b = np.asarray(features_a), np.asarray(features_b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"features: two tables of the same width are needed, not {a.shape} and {b.shape}")
     if subsets < 1 or not 2 <= subset_size <= min(len(a), len(b)):
@@ -129,7 +71,10 @@ def kernel_inception_distance(
     generator = torch.Generator().manual_seed(seed)
     scores = []
     for _ in range(subsets):
-        x, y = (rows[torch.randperm(len(rows), generator=generator).numpy()[:subset_size]] for rows in (a, b))
+        # Only what is drawn becomes float64: the tables may be mapped from files larger than memory.
+        x, y = (
+            rows[torch.randperm(len(rows), generator=generator).numpy()[:subset_size]].astype(np.float64) for rows in (a, b)
+        )
         within = _off_diagonal_sum(_kernel(x, x)) + _off_diagonal_sum(_kernel(y, y))
         scores.append(within / (subset_size * (subset_size - 1)) - 2 * _kernel(x, y).mean())
     return float(np.mean(scores)), float(np.std(scores))

@@ -184,25 +184,6 @@ class StyleHist:
         return (correlation(rgb, self.rgb) + correlation(hsv, self.hsv)) / 2
 
 
-def style_mean(scores: Sequence[float], missing: int = 0, protocol: str = "challenge") -> float | None:
-    """Mean over the pictures of a style.
-
-    Args:
-        scores: :meth:`StyleHist.score` of each picture that could be read.
-        missing: how many expected pictures are absent or unreadable.
-        protocol: ``challenge`` leaves them out; ``corrected`` counts each as a failure, correlation 0.
-
-    Returns:
-        The mean, or None where there is nothing to average.
-
-    Raises:
-        ValueError: unknown protocol.
-    """
-    _require_protocol(protocol)
-    count = len(scores) + (missing if protocol == "corrected" else 0)
-    return float(sum(scores) / count) if count else None
-
-
 def _require_protocol(protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol: {protocol!r} is unknown; choose {' or '.join(PROTOCOLS)}")

@@ -49,8 +49,9 @@ def write_page(report: dict[str, Any], matching: Matching, path: Path) -> None:
             file.write(Template(after).substitute(values))
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"--html: {path} cannot be written ({error.strerror}); choose another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def worst_first(report: dict[str, Any]) -> list[dict[str, Any]]:

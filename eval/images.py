@@ -7,7 +7,9 @@ may differ by 1 in a channel, which Hist hardly notices.
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,10 @@ from PIL import Image, ImageOps
 
 # In order of preference where one picture exists with several endings: the challenge's own layout is PNG.
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+#: What is larger or thinner is refused: networks that see a picture at its own size need about 200 bytes a pixel, and
+#: resizing the short edge of a thin one makes its long edge huge.
+MAX_PIXELS = 2**25
+MAX_ASPECT = 16
 
 
 class UnreadableImage(Exception):
@@ -34,8 +40,8 @@ def read_bgr(path: Path) -> np.ndarray:
         ``(height, width, 3)`` uint8, blue-green-red.
 
     Raises:
-        UnreadableImage: the file is truncated, is no picture, is too large (above Pillow's limit of 89 megapixels), or
-            cannot be opened.
+        UnreadableImage: the file is truncated, is no picture, is too large (:data:`MAX_PIXELS`) or too thin
+            (:data:`MAX_ASPECT`), or cannot be opened.
     """
     return read_picture(path)[0]
 
@@ -51,17 +57,41 @@ def read_picture(path: Path) -> tuple[np.ndarray, list[str]]:
     """
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning), Image.open(path) as opened:
+            _refuse_shape(path, opened.size)
             notes = _notes(opened)
             opened.load()
-            # OpenCV follows the orientation in JPEG and PNG files, not in WebP.
-            upright = ImageOps.exif_transpose(opened) if opened.format in ("JPEG", "MPO", "PNG") else opened
+            upright = _upright(opened, notes)
             rgb = _to_rgb(upright)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise UnreadableImage(f"{path}: too large to be a generated picture ({error})") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    # Pillow's decoders raise many kinds of error on damaged files; whichever it is, the file is at fault.
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error) as error:
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
         raise UnreadableImage(f"{path}: {reason}") from error
     return np.ascontiguousarray(rgb[..., ::-1]), notes
+
+
+def _refuse_shape(path: Path, size: tuple[int, int]) -> None:
+    """Before anything is decoded."""
+    short, long = sorted(size)
+    text = f"{size[0]}x{size[1]}"
+    if short * long > MAX_PIXELS:
+        raise UnreadableImage(
+            f"{path}: too large to be a generated picture ({text}, at most {MAX_PIXELS / 1e6:.1f} megapixels)"
+        )
+    if long > MAX_ASPECT * short:
+        raise UnreadableImage(f"{path}: too thin to be a generated picture ({text}, at most {MAX_ASPECT} times as long)")
+
+
+def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Turned as its EXIF says, as OpenCV does for JPEG and PNG files, not for WebP; left as it is where EXIF is damaged."""
+    if image.format not in ("JPEG", "MPO", "PNG"):
+        return image
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, struct.error):
+        notes.append("damaged EXIF data, its orientation is not followed")
+        return image
 
 
 def _notes(image: Image.Image) -> list[str]:

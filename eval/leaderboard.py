@@ -153,19 +153,28 @@ def as_text(runs: Sequence[dict[str, Any]]) -> str:
 
 @contextmanager
 def _opened(path: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
-    """The database in one transaction: all that happens inside is kept, or nothing."""
+    """The database in one transaction: all that happens inside is kept, or nothing.
+
+    Tables are made with ``create`` only, and only in an empty file; reading needs no permission to write.
+    """
     if not create and not path.is_file():
         raise UserError(f"leaderboard: {path} is missing; jdiff leaderboard add REPORT.json makes it")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=30)
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        mode = "rwc" if create else "ro"
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", timeout=30, uri=True)
     except (OSError, sqlite3.Error) as error:
         raise UserError(f"leaderboard: {path} cannot be opened ({error}); choose another --file") from error
     connection.row_factory = sqlite3.Row
     try:
         with connection:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE" if create else "BEGIN")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+            if version == 0 and not (create and empty):
+                hint = "choose another --file" if not empty else "jdiff leaderboard add REPORT.json makes one"
+                raise UserError(f"leaderboard: {path} is no leaderboard; {hint}")
             if version == 0:
                 for statement in _TABLES.split(";"):
                     connection.execute(statement)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StyleFiles:
-    """What was found for one style: generated pictures by prompt word, words without one, and files not asked for."""
+    """What was found for one style: generated pictures by prompt word, words without one, what was not asked for."""
 
     style: Style
     found: dict[str, Path] = field(default_factory=dict)
@@ -36,12 +36,14 @@ class Matching:
     Attributes:
         folder: the generated pictures.
         styles: one entry per scored style, in the pack's order.
-        other_folders: folders in ``folder`` that belong to no style of the pack.
+        others: folders in ``folder`` that belong to no scored style, and pictures that lie in no folder of a style.
+        without_words: styles of the pack that ask for no picture, so that nothing of theirs is scored.
     """
 
     folder: Path
     styles: list[StyleFiles]
-    other_folders: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    without_words: list[str] = field(default_factory=list)
 
     @property
     def expected(self) -> int:
@@ -67,25 +69,29 @@ def match_files(folder: Path, pack: Pack, option: str = "--generated") -> Matchi
         raise UserError(f"{option}: {folder} is not a folder; give the one that holds <style>/<prompt>.png")
     if not any(style.prompts for style in pack.styles):
         raise UserError(f"--pack: {pack.path} has no prompt words; scoring needs a prompt.json in each style's folder")
-    names = {style.id for style in pack.styles}
+    names = {style.id for style in pack.styles if style.prompts}
     if not any((folder / name).is_dir() for name in names):
         raise UserError(
             f"{option}: {folder} holds none of the pack's {len(names)} styles ({some(sorted(names))}); "
             "give the folder that holds <style>/<prompt>.png"
         )
     matching = Matching(folder, [_match_style(folder / style.id, style) for style in pack.styles if style.prompts])
-    matching.other_folders = sorted(
-        child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".") and child.name not in names
+    matching.without_words = [style.id for style in pack.styles if not style.prompts]
+    matching.others = sorted(
+        child
+        for child in folder.iterdir()
+        if not child.name.startswith(".")
+        and (child.name not in names if child.is_dir() else child.suffix.lower() in ENDINGS)
     )
     return matching
 
 
 def _match_style(folder: Path, style: Style) -> StyleFiles:
-    present = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    present = list(folder.iterdir()) if folder.is_dir() else []
     by_stem: dict[str, list[Path]] = {}
     result = StyleFiles(style)
     for path in sorted(path for path in present if not path.name.startswith(".")):
-        if path.suffix.lower() in ENDINGS:
+        if path.is_file() and path.suffix.lower() in ENDINGS:
             # macOS decomposes accents in file names; JSON files usually hold them composed.
             by_stem.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
         else:

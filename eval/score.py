@@ -179,11 +179,10 @@ def _score(arguments: argparse.Namespace) -> int:
     from eval.matching import match_files
     from jdiff_style.packs import load_pack
 
-    metrics = choose_metrics(arguments.metrics)
+    metrics = _metrics(arguments)
     pack = load_pack(arguments.pack, strict=arguments.strict)
     matching = match_files(arguments.generated, pack)
-    for path, reason in pack.skipped:
-        print(f"warning: reference left out: {path}: {reason}", file=sys.stderr)
+    _warn(pack)
     backbones, options = _backbones(arguments), _options(arguments, pack)
     if arguments.dry_run:
         print(_plan(matching, metrics, arguments, backbones))
@@ -210,8 +209,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     from eval.matching import match_files
     from jdiff_style.packs import load_pack
 
-    metrics = choose_metrics(arguments.metrics)
+    metrics = _metrics(arguments)
     pack = load_pack(arguments.pack, strict=arguments.strict)
+    _warn(pack)
     backbones, options = _backbones(arguments), _options(arguments, pack)
     matchings = [match_files(folder, pack, "--compare") for folder in arguments.compare]
     if arguments.dry_run:
@@ -220,18 +220,29 @@ def _compare(arguments: argparse.Namespace) -> int:
     first, second = (_run(matching, metrics, backbones, options, arguments, pack) for matching in matchings)
     report: dict[str, Any] = {"a": first.report, "b": second.report}
     report |= paired(first.metrics, second.metrics, options.rounds)
-    report["not_compared"] = {
-        name: first.report["metrics"][name].get("not_computed")
-        or second.report["metrics"][name].get("not_computed")
-        or "it has no per-picture values to resample"
-        for name in metrics
-        if name not in report["differences"]
-    }
+    for name in metrics:
+        reasons = [run.report["metrics"][name].get("not_computed") for run in (first, second)]
+        if any(reasons):
+            report["not_compared"][name] = next(reason for reason in reasons if reason)
     if not _write_json(report, arguments.json):
         from eval.console import compared
 
         print(compared(report, arguments.per_style))
-    return 0 if report["pairs"] else 1
+    partial = first.report["partial"] or second.report["partial"]
+    return 1 if not report["pairs"] or (arguments.strict and partial) else 0
+
+
+def _metrics(arguments: argparse.Namespace) -> list[str]:
+    """The metrics asked for; an option that none of them would look at is refused."""
+    metrics = choose_metrics(arguments.metrics)
+    if arguments.drift and "drift" not in metrics:
+        raise UserError(f"--drift: is for the metric drift; add it: --metrics {arguments.metrics},drift")
+    return metrics
+
+
+def _warn(pack: Pack) -> None:
+    for path, reason in pack.skipped:
+        print(f"warning: reference left out: {path}: {reason}", file=sys.stderr)
 
 
 def _backbones(arguments: argparse.Namespace) -> Backbones:
@@ -249,6 +260,7 @@ def _options(arguments: argparse.Namespace, pack: Pack) -> Options:
     return Options(
         protocol=arguments.protocol,
         candidates=_candidates(arguments.clip_r_prompts, pack.path),
+        candidates_from=arguments.clip_r_prompts,
         cache=None if arguments.no_cache else arguments.cache or default_folder(),
         workers=arguments.workers,
         batch=arguments.batch,
@@ -330,8 +342,9 @@ def _write(path: Path, text: str, option: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{option}: {path} cannot be written ({error.strerror}); choose another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

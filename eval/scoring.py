@@ -5,11 +5,14 @@ The report is ready for JSON; ``eval/README.md`` documents it.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from eval.backbones import Backbones, Unavailable
 from eval.bootstrap import LEVEL, ROUNDS, SEED, intervals
@@ -33,6 +36,7 @@ class Options:
     Attributes:
         protocol: ``challenge`` leaves missing pictures out of every mean, ``corrected`` counts them as failures.
         candidates: CLIP-R's words; empty takes the pack's own.
+        candidates_from: the file that replaced the pack's list of candidates, or None.
         cache: folder of cached features; None keeps none.
         workers: decoding processes; None chooses by the number of pictures.
         batch: pictures per call of a network.
@@ -44,6 +48,7 @@ class Options:
 
     protocol: str = "challenge"
     candidates: tuple[str, ...] = ()
+    candidates_from: Path | None = None
     cache: Path | None = None
     workers: int | None = None
     batch: int = 16
@@ -72,6 +77,7 @@ class _Work:
     notes: list[dict[str, str]] = field(default_factory=list)
     sizes: Counter[str] = field(default_factory=Counter)
     pictures: list[dict[str, Any]] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
     references: int = 0
 
 
@@ -99,11 +105,13 @@ def score(
     words = options.candidates or tuple(
         dict.fromkeys(word for files in matching.styles for word in files.style.prompts.values())
     )
-    setting = Setting(options.protocol, words, backbones.embed_texts, options.copy_threshold, options.minimum)
+    setting = Setting(
+        options.protocol, words, _embedder(matching, names, backbones), options.copy_threshold, options.minimum
+    )
     cache = FeatureCache(options.cache)
     work.refused = prepare(names, backbones, options.drift is not None, setting)
     work.metrics = {name: METRICS[name](setting) for name in names if name not in work.refused}
-    needs = {feature for metric in work.metrics.values() for feature in metric.needs}
+    needs = {feature for metric in work.metrics.values() if metric.shared for feature in metric.needs}
     vectors = {name for name in needs if name != "hist" and not name.startswith("lpips")}
     networks = backbones.extractors(vectors, options.protocol)
     count = matching.expected + sum(len(files.style.images) for files in matching.styles)
@@ -114,10 +122,24 @@ def score(
             references = _references(work, loader, progress)
             _generated(work, loader, references, needs, backbones, options, progress)
             if "drift" in work.metrics and options.drift:
-                _drift(work.metrics["drift"], options, backbones, cache, decoders)
+                _drift(work, options, backbones, loader)
     except FloatingPointError as error:
         raise UserError(f"--backbones: {error}; the weights are damaged or do not belong to this network") from error
     return Run(_report(work, names, backbones, options, words), work.metrics)
+
+
+def _embedder(matching: Matching, names: Sequence[str], backbones: Backbones) -> Callable[[Sequence[str]], np.ndarray]:
+    """:meth:`Backbones.embed_texts` that, when it is first needed, computes all words of the pack in one go."""
+    words = list(dict.fromkeys(word for files in matching.styles for word in files.found))
+    pending = [*words] if "clip_score" in names else []
+    pending += [word.lower() for word in words] if {"clip_r", "clip_r_top1"} & set(names) else []
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        rows = backbones.embed_texts([*pending, *texts])[len(pending) :]
+        pending.clear()
+        return rows
+
+    return embed
 
 
 def prepare(
@@ -149,7 +171,8 @@ def prepare(
 
 def _references(work: _Work, loader: FeaturePass, progress: Callable[[int], None] | None) -> dict[str, list[Loaded]]:
     """Load all references and begin the metrics with them. Inputs are dropped; vectors stay until the metrics have them."""
-    wanted = {name for metric in work.metrics.values() if metric.reference_features for name in metric.needs}
+    shared = [metric for metric in work.metrics.values() if metric.shared]
+    wanted = {name for metric in shared if metric.reference_features for name in metric.needs}
     needed = [network for network in loader.extractors if wanted & set(network.gives)]
     only = FeaturePass(needed, loader.cache, loader.decoders, loader.histogram, loader.batch)
     items = [(files.style.id, image.path) for files in work.matching.styles for image in files.style.images]
@@ -163,7 +186,7 @@ def _references(work: _Work, loader: FeaturePass, progress: Callable[[int], None
             work.references += 1
         if progress:
             progress(work.references)
-    for metric in work.metrics.values():
+    for metric in (metric for metric in work.metrics.values() if metric.shared):
         metric.begin(
             {style: [Reference(str(item.path), item.features) for item in items] for style, items in found.items()}
         )
@@ -187,7 +210,7 @@ def _generated(
         pairs = PairDistances(
             backbones.pair_network(), loader.cache, options.batch, "lpips" in needs, "lpips_pairs" in needs
         )
-    metrics = {name: metric for name, metric in work.metrics.items() if name != "drift"}
+    metrics = {name: metric for name, metric in work.metrics.items() if metric.shared}
     words = {
         (files.style.id, path): word for files in work.matching.styles for word, path in files.found.items()
     }  # fmt: skip
@@ -231,20 +254,25 @@ def _row(key: tuple[str, str], item: Loaded, state: str) -> dict[str, Any]:
     return row | ({"reason": item.error} if item.error else {"width": item.size[0], "height": item.size[1]})
 
 
-def _drift(metric: Metric, options: Options, backbones: Backbones, cache: FeatureCache, decoders: Decoders) -> None:
-    """Feed the pictures that both drift folders hold under the same name."""
+def _drift(work: _Work, options: Options, backbones: Backbones, used: FeaturePass) -> None:
+    """Feed the pictures that both drift folders hold under the same name, through a network of the pass where it fits."""
     base, tuned = options.drift or (Path(), Path())
     for folder in (base, tuned):
         if not folder.is_dir():
             raise UserError(f"--drift: {folder} is not a folder; give two folders of pictures with the same names")
-    names = [
-        path.relative_to(base) for path in sorted(base.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()
-    ]
+
+    def pictures(folder: Path) -> list[Path]:
+        found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file())
+        return [path.relative_to(folder) for path in found]
+
+    names = pictures(base)
+    work.unexpected += [str(tuned / name) for name in pictures(tuned) if name not in set(names)]
     lacking = [str(name) for name in names if not (tuned / name).is_file()]
     if lacking or not names:
         which = f"{tuned / lacking[0]} is missing" if lacking else f"{base} holds no picture"
         raise UserError(f"--drift: {which}; draw the same words with the same seeds into both folders")
-    loader = FeaturePass(backbones.extractors({"dino"}), cache, decoders, None, options.batch)
+    networks = [network for network in used.extractors if "dino" in network.gives] or backbones.extractors({"dino"})
+    loader = FeaturePass(networks, used.cache, used.decoders, None, options.batch)
 
     def features(folder: Path) -> Iterator[Loaded]:
         for group in loader.load((None, folder / name) for name in names):
@@ -255,7 +283,8 @@ def _drift(metric: Metric, options: Options, backbones: Backbones, cache: Featur
 
     for name, before, after in zip(names, features(base), features(tuned), strict=True):
         both = {"dino": after.features["dino"], "dino_base": before.features["dino"]}
-        metric.update(Picture(name.parent.name, name.stem, both))
+        folder = "" if name.parent == Path() else name.parent.as_posix()
+        work.metrics["drift"].update(Picture(folder, name.name, both))
 
 
 def _report(
@@ -265,7 +294,7 @@ def _report(
     missing = [f"{files.style.id}/{word}" for files in matching.styles for word in files.missing]
     bad = len(missing) + len(work.unreadable)
     unexpected = [str(path) for files in matching.styles for path in files.unexpected]
-    unexpected += [str(path) for path in matching.other_folders]
+    unexpected += [*(str(path) for path in matching.others), *work.unexpected]
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "protocol": options.protocol,
@@ -281,10 +310,11 @@ def _report(
             "unexpected": len(unexpected),
         },
         "partial": bad > 0,
-        "not_comparable": _not_comparable(backbones, options),
+        "not_comparable": None,
         "missing": missing,
         "unreadable": work.unreadable,
         "unexpected": unexpected,
+        "styles_without_words": matching.without_words,
         "notes": work.notes,
         "sizes": dict(work.sizes.most_common()),
         "bootstrap": {"rounds": options.rounds, "level": LEVEL, "seed": SEED},
@@ -298,8 +328,13 @@ def _report(
     limits = intervals(work.metrics, options.rounds)
     for name in work.metrics:
         report["metrics"][name]["interval"] = limits.get(name)
-    if "clip_r" in work.metrics:
-        report["metrics"]["clip_r"]["candidates"] = len(words)
+    for name in {"clip_r", "clip_r_top1"} & set(work.metrics):
+        report["metrics"][name] |= {
+            "candidates": len(words),
+            "list": _list_of(options),
+            "list_sha256": hashlib.sha256("\n".join(words).encode()).hexdigest(),
+        }
+    report["not_comparable"] = _not_comparable(work, backbones, options)
     report["total"] = total_report({name: entry["value"] for name, entry in report["metrics"].items()})
     if report["total"]["value"] is not None:
         report["total"]["interval"] = limits.get("total")
@@ -307,13 +342,22 @@ def _report(
     return report
 
 
-def _not_comparable(backbones: Backbones, options: Options) -> str | None:
+def _list_of(options: Options) -> str:
+    """Where CLIP-R's words come from."""
+    if options.candidates_from:
+        return str(options.candidates_from)
+    return "the pack's clip_r_prompts.txt" if options.candidates else "the pack's prompt words"
+
+
+def _not_comparable(work: _Work, backbones: Backbones, options: Options) -> str | None:
     """Why the numbers must not be laid beside the leaderboard's; None where they may."""
     reasons = []
     if backbones.deviation:
         reasons.append(backbones.deviation)
     if options.protocol != "challenge":
         reasons.append(f"{options.protocol} protocol")
+    if {"clip_r", "clip_r_top1"} & set(work.metrics) and (options.candidates_from or not options.candidates):
+        reasons.append(f"CLIP-R among {_list_of(options)}")
     return f"not comparable with the leaderboard: {', '.join(reasons)}" if reasons else None
 
 

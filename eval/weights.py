@@ -173,7 +173,7 @@ MODELS = {
                 ("text_config.hidden_size", 768),
             ),
             (
-                # model.safetensors, pytorch_model.bin
+                # model.safetensors and pytorch_model.bin, as several public projects record them
                 "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
                 "f1a17cdbe0f36fec524f5cafb1c261ea3bbbc13e346e0f74fc9eb0460dedd0d3",
             ),
@@ -223,11 +223,13 @@ def find_model(name: str, folders: Iterable[str | Path] = ()) -> Found:
     """
     entry = MODELS[name]
     short = entry.repository.rsplit("/", 1)[1]
-    tried = []
+    tried, others = [], []
     for folder in _folders(folders):
         for candidate in (folder, folder / short, folder / entry.repository):
             if _is_model(entry, candidate):
                 return _model(entry, candidate)
+            if (configuration(candidate) or {}).get("model_type") == entry.kind:
+                others.append(f"; {candidate} holds another {entry.kind} model, of other sizes")
         tried.append(folder)
     cache = _hub_cache() / f"models--{entry.repository.replace('/', '--')}"
     revision = cache / "refs" / "main"
@@ -238,7 +240,7 @@ def find_model(name: str, folders: Iterable[str | Path] = ()) -> Found:
         return _model(entry, snapshot)
     raise UserError(
         f"{entry.repository} is missing ({name}, {entry.licence}): get the folder from {entry.published} and put it into "
-        f"{_either([*tried, cache])}, or name it in JDIFF_WEIGHTS"
+        f"{_either([*tried, cache])}, or name it in JDIFF_WEIGHTS{''.join(others)}"
     )
 
 

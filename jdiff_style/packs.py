@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 import unicodedata
 import warnings
 from dataclasses import dataclass, field
@@ -135,6 +136,7 @@ def open_image(path: Path) -> Image.Image:
         SyntaxError,
         EOFError,
         IndexError,
+        struct.error,
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:

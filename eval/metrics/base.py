@@ -6,7 +6,7 @@ picture, and answers at the end. Nothing here imports torch: networks run in :mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -83,7 +83,34 @@ class Weights:
         if self.counts is None:
             return np.ones((self.rounds, len(keys)))
         none = np.zeros(self.rounds)
-        return np.stack([self.counts.get(key, none) for key in keys], axis=1).astype(np.float64)
+        columns = [self.counts.get(key, none) for key in keys]
+        return np.stack(columns, axis=1).astype(np.float64) if columns else np.zeros((self.rounds, 0))
+
+    def only(self, keys: Collection[Key]) -> Weights:
+        """The same draws with all pictures but ``keys`` left out."""
+        if self.counts is None:
+            return Weights({key: np.ones(self.rounds) for key in keys}, self.rounds)
+        return Weights({key: self.counts[key] for key in keys if key in self.counts}, self.rounds)
+
+    def drawn_from(self, keys: Sequence[Key]) -> int:
+        """How many of ``keys`` can be drawn at all."""
+        return len(keys) if self.counts is None else sum(key in self.counts for key in keys)
+
+
+def mean_over_styles(per_style: Iterable[np.ndarray]) -> np.ndarray | None:
+    """Mean of ``(rounds,)`` values over the styles that have one in that round; NaN where none has; None of no styles."""
+    styles = np.array(list(per_style))
+    if not styles.size:
+        return None
+    known = ~np.isnan(styles)
+    sums = np.where(known, styles, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def weighted_mean(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``(rounds,)`` means of ``values`` under ``(rounds, len(values))`` counts; NaN where nothing was drawn."""
+    total = counts.sum(axis=1)
+    return np.where(total > 0, counts @ values / np.maximum(total, 1), np.nan)
 
 
 class Metric:
@@ -98,6 +125,7 @@ class Metric:
         minimum: how many generated and how many reference images it needs at least.
         failure: what a missing picture counts as in the ``corrected`` protocol; None where it cannot count.
         reference_features: whether it reads features of the references, too.
+        shared: whether its pictures are the generated ones, which all metrics see and which are drawn for all together.
     """
 
     name: ClassVar[str]
@@ -108,6 +136,7 @@ class Metric:
     minimum: ClassVar[int] = 1
     failure: ClassVar[float | None] = None
     reference_features: ClassVar[bool] = True
+    shared: ClassVar[bool] = True
 
     def __init__(self, setting: Setting | None = None):
         self.setting = setting or Setting()
@@ -130,8 +159,16 @@ class Metric:
         """The pictures that the value is an average of, in the order they came."""
         raise NotImplementedError
 
+    def scored(self) -> list[Key]:
+        """Those of :meth:`pictures` that could be read."""
+        return self.pictures()
+
+    def too_few(self, weights: Weights) -> str | None:
+        """Why the pictures under ``weights`` do not suffice, one clause; None where they do."""
+        return None
+
     def evaluate(self, weights: Weights) -> np.ndarray | None:
-        """``(rounds,)`` values under ``weights``; None where resampling says nothing about the metric."""
+        """``(rounds,)`` values under ``weights``, NaN where a round has no answer; None where resampling says nothing."""
         raise NotImplementedError
 
     def evaluate_styles(self, weights: Weights) -> dict[str, np.ndarray]:
@@ -149,6 +186,7 @@ class PerPicture(Metric):
     def __init__(self, setting: Setting | None = None):
         super().__init__(setting)
         self.values: dict[Key, float] = {}
+        self._failed: set[Key] = set()
 
     def score(self, picture: Picture) -> float:
         """The picture's own number."""
@@ -164,22 +202,24 @@ class PerPicture(Metric):
     def fail(self, key: Key) -> None:
         if self.setting.protocol == "corrected" and self.failure is not None:
             self.values[key] = self.failure
+            self._failed.add(key)
 
     def pictures(self) -> list[Key]:
         return list(self.values)
+
+    def scored(self) -> list[Key]:
+        return [key for key in self.values if key not in self._failed]
 
     def evaluate_styles(self, weights: Weights) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for style in dict.fromkeys(style for style, _ in self.values):
             keys = [key for key in self.values if key[0] == style]
-            counts = weights.of(keys)
-            if counts.sum(axis=1).all():
-                found[style] = counts @ np.array([self.values[key] for key in keys]) / counts.sum(axis=1)
+            if weights.drawn_from(keys):
+                found[style] = weighted_mean(weights.of(keys), np.array([self.values[key] for key in keys]))
         return found
 
     def evaluate(self, weights: Weights) -> np.ndarray | None:
-        per_style = self.evaluate_styles(weights)
-        return np.mean(list(per_style.values()), axis=0) if per_style else None
+        return mean_over_styles(self.evaluate_styles(weights).values())
 
     def compute(self) -> Result:
         value = self.evaluate(Weights())
@@ -194,13 +234,14 @@ class Share(PerPicture):
     range = (0.0, 1.0)
 
     def evaluate(self, weights: Weights) -> np.ndarray | None:
-        counts = weights.of(self.pictures()) if self.values else np.zeros((1, 0))
-        if not counts.sum():
+        if not weights.drawn_from(self.pictures()):
             return None
-        return counts @ np.array(list(self.values.values())) / counts.sum(axis=1)
+        return weighted_mean(weights.of(self.pictures()), np.array(list(self.values.values())))
 
 
-def enough(setting: Setting, minimum: int, *counts: int) -> str | None:
-    """The clause ``3 images, needs 64`` where the smallest of ``counts`` is below the limit, else None."""
+def enough(setting: Setting, minimum: int, generated: int, references: int) -> str | None:
+    """The clause ``3 generated images, needs 64 (--minimum)`` where either count is below the limit, else None."""
     limit = minimum if setting.minimum is None else setting.minimum
-    return f"{min(counts)} images, needs {limit}" if min(counts) < limit else None
+    which = {"generated": generated, "reference": references}
+    few = [f"{count} {name} images" for name, count in which.items() if count < limit]
+    return f"{' and '.join(few)}, needs {limit} (--minimum)" if few else None

@@ -33,7 +33,7 @@ class ClipR(Share):
 
     def unavailable(self) -> str | None:
         if len(self._words) <= self.places:
-            return f"{len(self._words)} candidate words, needs {self.places + 1}"
+            return f"{len(self._words)} candidate words, needs {self.places + 1} (--clip-r-prompts)"
         return None
 
     def score(self, picture: Picture) -> float:

@@ -31,7 +31,7 @@ class Copies(Share):
         self._references = unit(np.stack([reference.features["dino"] for reference in pictures]))
 
     def score(self, picture: Picture) -> float:
-        cosines = self._references @ unit(picture.features["dino"])
+        cosines = np.clip(self._references @ unit(picture.features["dino"]), -1.0, 1.0)
         best = int(cosines.argmax())
         self.nearest[picture.key] = (self._paths[best], float(cosines[best]))
         return float(cosines[best] >= self.setting.copy_threshold)

@@ -35,4 +35,5 @@ class Dino(PerPicture):
             self._references[style] = unit(np.stack([reference.features["dino"] for reference in pictures]))
 
     def score(self, picture: Picture) -> float:
-        return float((self._references[picture.style] @ unit(picture.features["dino"])).mean())
+        # Rounding may leave the last bit outside.
+        return float(np.clip((self._references[picture.style] @ unit(picture.features["dino"])).mean(), -1.0, 1.0))

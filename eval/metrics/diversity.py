@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metrics.base import Key, Metric, Picture, Result, Setting, Weights
+from eval.metrics.base import Key, Metric, Picture, Result, Setting, Weights, mean_over_styles
 
 
 class Diversity(Metric):
@@ -38,7 +38,7 @@ class Diversity(Metric):
     def evaluate_styles(self, weights: Weights) -> dict[str, np.ndarray]:
         found = {}
         for style, keys in self._keys.items():
-            if len(keys) < 2:
+            if weights.drawn_from(keys) < self.minimum:
                 continue
             distances = np.zeros((len(keys), len(keys)))
             for index, row in enumerate(self._rows[style]):
@@ -53,17 +53,15 @@ class Diversity(Metric):
         return found
 
     def evaluate(self, weights: Weights) -> np.ndarray | None:
-        styles = np.array(list(self.evaluate_styles(weights).values()))
-        if not styles.size:
-            return None
-        known = ~np.isnan(styles)
-        sums = np.where(known, styles, 0.0).sum(axis=0)
-        return np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), np.nan)
+        return None if self.too_few(weights) else mean_over_styles(self.evaluate_styles(weights).values())
+
+    def too_few(self, weights: Weights) -> str | None:
+        most = max((weights.drawn_from(keys) for keys in self._keys.values()), default=0)
+        return f"{most} images in the largest style, needs {self.minimum}" if most < self.minimum else None
 
     def compute(self) -> Result:
+        if reason := self.too_few(Weights()):
+            return Result(None, not_computed=reason)
         per_style = self.evaluate_styles(Weights())
-        if not per_style:
-            most = max((len(keys) for keys in self._keys.values()), default=0)
-            return Result(None, not_computed=f"{most} images in the largest style, needs {self.minimum}")
         values: dict[str, float | None] = {style: float(value[0]) for style, value in per_style.items()}
         return Result(float(np.mean([value[0] for value in per_style.values()])), values)

@@ -42,22 +42,28 @@ class Fid(Metric):
     def pictures(self) -> list[Key]:
         return self._keys
 
-    def _too_few(self) -> str | None:
-        return enough(self.setting, max(2, self.minimum), self._made.count, self._real.count)
+    def too_few(self, weights: Weights) -> str | None:
+        return enough(self.setting, self.minimum, weights.drawn_from(self._keys), self._real.count)
 
     def evaluate(self, weights: Weights) -> np.ndarray | None:
         from eval.frechet import frechet_distance
 
-        if not self.resampled or self._too_few():
+        if not self.resampled or self.too_few(weights):
             return None
         real = moments(self._real.array())
         made = self._made.array()
-        return np.array([frechet_distance(*moments(made, counts), *real) for counts in weights.of(self._keys)])
+        return np.array(
+            [
+                # A resample of a run with many missing pictures may hold too few for a covariance.
+                frechet_distance(*moments(made, counts), *real) if counts.sum() >= 2 else np.nan
+                for counts in weights.of(self._keys)
+            ]
+        )
 
     def compute(self) -> Result:
         from eval.frechet import frechet_distance
 
-        if reason := self._too_few():
+        if reason := self.too_few(Weights()):
             return Result(None, not_computed=reason)
         distance = frechet_distance(*moments(self._made.array()), *moments(self._real.array()))
         # Rounding may leave a distance of nothing just below 0.

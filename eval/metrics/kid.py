@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eval.metrics.base import Result, Weights, enough
+from eval.metrics.base import Result, Weights
 from eval.metrics.fid import Fid
 
 SUBSETS, SUBSET_SIZE, SEED = 100, 1000, 0
@@ -29,7 +29,7 @@ class Kid(Fid):
     def compute(self) -> Result:
         from eval.frechet import kernel_inception_distance
 
-        if reason := enough(self.setting, max(2, self.minimum), self._made.count, self._real.count):
+        if reason := self.too_few(Weights()):
             return Result(None, not_computed=reason)
         size = min(SUBSET_SIZE, self._made.count, self._real.count)
         mean, std = kernel_inception_distance(

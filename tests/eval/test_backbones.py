@@ -1,6 +1,7 @@
 """Networks through the score: equal to transformers and torchmetrics (golden/make_scores.py); lite; what is missing."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -192,8 +193,9 @@ def test_drift_compares_two_folders(score, root, tmp_path, capsys):
 
 def test_few_images_are_said_and_nothing_is_zero(score):
     report, out, _ = score("--backbones", "lite", "--metrics", "fid_2048,hist")
-    assert report["metrics"]["fid_2048"]["not_computed"] == "6 images, needs 2048"
-    assert "FID 2048 not computed: 6 images, needs 2048" in out and report["metrics"]["hist"]["value"] is not None
+    reason = "16 generated images and 6 reference images, needs 2048 (--minimum)"
+    assert report["metrics"]["fid_2048"]["not_computed"] == reason and report["metrics"]["hist"]["value"] is not None
+    assert "FID 2048 not computed: 16 generated images and 6 reference" in out
 
 
 def test_the_lite_input_is_that_of_the_network():
@@ -213,9 +215,121 @@ def test_missing_weights_are_named_with_their_publisher(feature):
 
 
 def test_own_folders_must_be_models(tmp_path):
-    from eval.backbones import Unavailable
-
-    with pytest.raises(Unavailable, match=r"clip=.* lacks config.json or model.safetensors"):
+    with pytest.raises(UserError, match=r"clip=.* lacks config.json or model.safetensors"):
         choose_backbones([f"clip={tmp_path}"]).require("clip")
     with pytest.raises(UserError, match="neither official nor lite"):
         choose_backbones(["medium"])
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (["dino={clip}"], "dino={clip} is a model of type 'clip'; dino needs one of type 'dinov2'"),
+        (["clip_iqa={dino}"], "clip_iqa={dino} is a model of type 'dinov2'; clip_iqa needs one of type 'clip'"),
+    ],
+)
+def test_a_folder_of_another_model_is_refused(root, capsys, roles, message):
+    names = {"clip": root / "clip", "dino": root / "dino"}
+    words = ["--backbones", *(role.format(**names) for role in roles), "--metrics", "dino,clip_iqa"]
+    assert main(["--generated", str(root / "made"), "--pack", str(root / "pack"), *words]) == 1
+    assert message.format(**names) in capsys.readouterr().err
+
+
+def test_weights_that_lack_a_part_are_refused_rather_than_made_up(root, tmp_path, capsys):
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(root / "dino", tmp_path / "dino")
+    state = load_file(root / "dino" / "model.safetensors")
+    state.pop("layernorm.weight")
+    save_file(state, tmp_path / "dino" / "model.safetensors", {"format": "pt"})
+    words = ["--generated", str(root / "made"), "--pack", str(root / "pack"), "--metrics", "dino"]
+    assert main([*words, "--backbones", f"dino={tmp_path / 'dino'}"]) == 1
+    assert "its weights lack layernorm.weight (1 such)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("role", "file", "old", "new"),
+    [
+        ("dino", "preprocessor_config.json", '"height": 28', '"height": 14'),
+        ("dino", "config.json", '"gelu"', '"relu"'),
+        ("clip_iqa", "merges.txt", "0.2\n", "0.2\ng o\n"),
+    ],
+)
+def test_edited_settings_beside_the_same_weights_are_another_network_to_the_cache(root, tmp_path, role, file, old, new):
+    folder = tmp_path / "model"
+    shutil.copytree(root / ("dino" if role == "dino" else "clip"), folder)
+    def keys():
+        return [network.key for network in choose_backbones([f"{role}={folder}"]).extractors({role})]
+
+    before = keys()
+    assert keys() == before
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    assert keys() != before
+
+
+def test_clip_r_with_another_list_is_not_comparable_and_the_list_is_named(root, score, tmp_path, monkeypatch):
+    """As if the folders were the published ones: nothing but the list differs."""
+    monkeypatch.setattr("eval.backbones.Backbones.deviation", None)
+    def run(*options):
+        report, _, _ = score(*own(root), "--metrics", "clip_r", *options)
+        return report["not_comparable"], report["metrics"]["clip_r"]
+
+    reason, entry = run()
+    assert reason is None and entry["list"] == "the pack's clip_r_prompts.txt" and len(entry["list_sha256"]) == 64
+    (tmp_path / "list.txt").write_text("\n".join([*cases.CANDIDATES, "sun"]))
+    other, changed = run("--clip-r-prompts", str(tmp_path / "list.txt"))
+    assert other.endswith(f"CLIP-R among {tmp_path / 'list.txt'}") and changed["list_sha256"] != entry["list_sha256"]
+    bare = shutil.copytree(root / "pack", tmp_path / "bare")
+    (bare / "clip_r_prompts.txt").unlink()
+    assert run("--pack", str(bare))[0].endswith("CLIP-R among the pack's prompt words")
+
+
+def test_all_words_are_embedded_in_one_call_by_one_tokenizer(score, root, monkeypatch):
+    from eval import extractors
+
+    calls, original = [], extractors._load_tokenizer
+    monkeypatch.setattr(extractors, "_load_tokenizer", lambda folder: calls.append("tokenizer") or original(folder))
+    embed = extractors.Clip.embed_texts
+    def counted(self, texts):
+        if any(text not in self._texts for text in texts):
+            calls.append(len(texts))
+        return embed(self, texts)
+
+    monkeypatch.setattr(extractors.Clip, "embed_texts", counted)
+    score(*own(root), "--metrics", "clip_r,clip_r_top1,clip_score", "--no-cache")
+    assert calls.count("tokenizer") == 1 and len(calls) == 2
+
+
+def test_drift_tells_pictures_by_their_whole_path_and_names_extra_ones(score, root, tmp_path):
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    for number, name in enumerate(("a/x/cat.png", "b/x/cat.png", "b/x/cat.jpg")):
+        for folder, seed in ((base, number), (tuned, number + (name == "a/x/cat.png") * 10)):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            cases.picture(seed).save(folder / name)
+    cases.picture(7).save(tuned / "b" / "more.png")
+    report, _, _ = score(*own(root), "--metrics", "drift", "--drift", str(base), str(tuned))
+    drift = report["metrics"]["drift"]
+    assert set(drift["per_style"]) == {"a/x", "b/x"}
+    assert drift["per_style"]["a/x"] > 1e-3 and drift["per_style"]["b/x"] == pytest.approx(0, abs=1e-6)
+    assert report["unexpected"] == [str(tuned / "b" / "more.png")]
+
+
+def test_drift_alone_looks_at_no_generated_picture_and_loads_one_network(score, root, tmp_path, monkeypatch):
+    from eval import extractors
+
+    loaded, looked = [], []
+    load, compute = extractors._load_model, extractors.VectorNetwork.compute
+    monkeypatch.setattr(extractors, "_load_model", lambda *words: loaded.append(words) or load(*words))
+    monkeypatch.setattr(
+        extractors.VectorNetwork, "compute", lambda self, inputs: looked.append(len(inputs)) or compute(self, inputs)
+    )
+    folder = tmp_path / "base"
+    folder.mkdir()
+    cases.picture(5).save(folder / "cat.png")
+    options = ["--drift", str(folder), str(folder), "--no-cache", "--batch", "1"]
+    score(*own(root), "--metrics", "hist,drift", *options)
+    assert sum(looked) == 2 and len(loaded) == 1
+    score(*own(root), "--metrics", "dino,drift", *options)
+    assert len(loaded) == 2

@@ -1,5 +1,7 @@
 """Intervals and paired differences."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,8 @@ def test_an_interval_ignores_resamples_without_an_answer():
 def six_parts(seed, count=70):
     """All six parts on random features, as metrics that can be resampled."""
     rng = np.random.default_rng(seed)
-    setting = Setting(candidates=tuple(f"w{i}" for i in range(8)), embed_texts=lambda t: np.eye(8)[[hash(w) % 8 for w in t]])
+    words = tuple(f"w{i}" for i in range(8))
+    setting = Setting(candidates=words, embed_texts=lambda texts: np.eye(8)[[int(text[1:]) % 8 for text in texts]])
     metrics = {name: METRICS[name](setting) for name in PARTS}
 
     def features(n):
@@ -112,4 +115,102 @@ def test_only_pictures_of_both_count():
     assert paired({"lpips": lpips({("a", "b"): 1.0})}, {"lpips": lpips({("a", "c"): 1.0})}) == {
         "pairs": 0,
         "differences": {},
+        "not_compared": {},
     }
+
+
+def metric(name, values, failed=(), minimum=None):
+    """A metric in the ``corrected`` protocol over ``{(style, word): feature}`` that also met pictures it could not read."""
+    made = METRICS[name](Setting("corrected", minimum=minimum))
+    real = np.random.default_rng(9).normal(size=(12, 3))
+    made.begin({"00": [Reference("", {made.needs[0]: row}) for row in real]})
+    for (style, word), value in values.items():
+        made.update(Picture(style, word, {made.needs[0]: np.asarray(value, np.float32)}))
+    for key in failed:
+        made.fail(key)
+    return made
+
+
+def rows(count, seed, style="00"):
+    rng = np.random.default_rng(seed)
+    return {(style, f"w{index}"): rng.normal(size=3) for index in range(count)}
+
+
+def test_a_comparison_leaves_missing_pictures_out_of_every_metric_that_cannot_count_them():
+    """Corrected: missing pictures are failures of LPIPS, and nothing of FID."""
+    made, other = rows(12, 0), rows(12, 1)
+    gone = list(other)[8:]
+    half = {key: value for key, value in other.items() if key not in gone}
+    def run(values, failed=()):
+        distances = {key: [abs(value[0])] for key, value in values.items()}
+        return {"fid": metric("fid", values, minimum=2), "lpips": metric("lpips", distances, failed)}
+
+    report = paired(run(made), run(half, gone), 20)
+    assert report["pairs"] == 8
+    both = paired(run({key: made[key] for key in half}), run(half), 20)
+    assert report["differences"]["fid"]["a"] == pytest.approx(both["differences"]["fid"]["a"])
+    assert report["differences"]["fid"]["b"] == pytest.approx(both["differences"]["fid"]["b"])
+    assert report["differences"]["lpips"]["b"] != pytest.approx(both["differences"]["lpips"]["b"])
+
+
+def test_a_comparison_needs_as_many_common_pictures_as_the_metric():
+    report = paired({"fid": metric("fid", rows(12, 0), minimum=9)}, {"fid": metric("fid", rows(8, 1), minimum=9)}, 20)
+    assert not report["differences"]
+    assert report["not_compared"]["fid"] == "in both: 8 generated images, needs 9 (--minimum)"
+
+
+def test_a_comparison_without_resamples():
+    shares = {("00", f"w{index}"): [index % 2, 1, 0] for index in range(4)}
+    report = paired({"copies": metric("copies", shares)}, {"copies": metric("copies", shares)}, 0)
+    entry = report["differences"]["copies"]
+    assert entry["value"] == 0 and entry["interval"] is None and entry["per_style"]["00"]["interval"] is None
+
+
+def test_resamples_without_a_picture_of_a_style_are_no_answer():
+    """Copies cannot count missing pictures, LPIPS can: of the style 01 most draws hold none that copies knows."""
+    seen = rows(3, 0) | rows(1, 1, "01")
+    gone = [("01", f"gone{index}") for index in range(6)]
+    def run():
+        distances = {key: [abs(value[0])] for key, value in seen.items()}
+        return {"copies": metric("copies", seen), "lpips": metric("lpips", distances, gone)}
+
+    report = paired(run(), run(), 50)
+    assert set(report["differences"]["copies"]["per_style"]) == {"00", "01"} and report["pairs"] == 4
+    assert set(intervals(run(), 50)) == {"copies", "lpips"}
+
+
+def test_fid_of_resamples_with_too_few_pictures_is_no_answer():
+    seen = rows(3, 0)
+    gone = [("00", f"gone{index}") for index in range(20)]
+    found = {"fid": metric("fid", seen, minimum=2), "lpips": metric("lpips", {k: [0.5] for k in seen}, gone)}
+    keys = sorted({key for made in found.values() for key in made.pictures()})
+    values = evaluate_all(found, draw(keys, 200))["fid"]
+    assert np.isnan(values).any() and np.isfinite(values).any() and intervals(found, 200)["fid"]
+    alone = {"fid": metric("fid", rows(1, 0), minimum=2)}
+    assert "fid" in paired(alone, alone, 5)["not_compared"]
+
+
+def test_a_style_with_one_common_picture_has_no_diversity_and_the_report_stays_json():
+    def run(second):
+        made = METRICS["diversity"]()
+        for style, words in (("00", ("a", "b", "c")), ("01", ("a", second))):
+            for index, word in enumerate(words):
+                made.update(Picture(style, word, {"lpips_pairs": np.full(index, 0.5)}))
+        return {"diversity": made}
+
+    report = paired(run("b"), run("c"), 20)
+    json.dumps(report, allow_nan=False)
+    entry = report["differences"]["diversity"]
+    assert entry["value"] == 0 and set(entry["per_style"]) == {"00"}
+
+
+def test_drift_is_drawn_by_itself_and_never_compared():
+    drift = METRICS["drift"]()
+    rng = np.random.default_rng(0)
+    for index in range(30):
+        drift.update(Picture("", f"{index}.png", {"dino": rng.normal(size=4), "dino_base": rng.normal(size=4)}))
+    values = sample(0)
+    with_drift = intervals({"lpips": lpips(values), "drift": drift}, 100)
+    assert with_drift["lpips"] == intervals({"lpips": lpips(values)}, 100)["lpips"] and with_drift["drift"]
+    report = paired({"lpips": lpips(values), "drift": drift}, {"lpips": lpips(values), "drift": drift}, 20)
+    assert report["pairs"] == 75 and "drift" in report["not_compared"] and "drift" not in report["differences"]

@@ -1,5 +1,11 @@
 """Decoding, feature pass, cache and LPIPS pairs, with networks that count what they are asked."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -190,3 +196,57 @@ def test_preprocessing_equals_transformers_to_the_last_pixel(size, tmp_path):
         expected = processor(Image.fromarray(rgb), return_tensors="np")["pixel_values"][0]
         found = Preprocessing.of_folder(tmp_path)(rgb)
         assert found.dtype == np.float32 and np.array_equal(found, expected)
+
+
+def test_workers_end_when_their_parent_is_killed(files):
+    script = f"""
+import multiprocessing, sys
+from eval.decode import Decoders, Order
+if __name__ == "__main__":
+    with Decoders(1) as decoders:
+        list(decoders.run([[Order({str(files[0])!r})]]))
+        print(multiprocessing.active_children()[0].pid, flush=True)
+        sys.stdin.read()
+"""
+    path = files[0].with_name("parent.py")
+    path.write_text(script)
+    root = str(Path(__file__).resolve().parents[2])
+    parent = subprocess.Popen([sys.executable, str(path)], env={**os.environ, "PYTHONPATH": root}, text=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdin.close()
+    parent.stdout.close()
+    for _ in range(200):
+        state = Path(f"/proc/{worker}/stat")
+        if not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(worker, 9)
+    pytest.fail("the worker waits for ever")
+
+
+def test_a_call_of_a_network_has_a_limited_number_of_pixels(files, monkeypatch):
+    monkeypatch.setattr("eval.features.CALL_PIXELS", 2 * 6 * 4)
+    groups, network = load(files[:4], batch=4)
+    assert [shape[0] for shape in network.calls] == [2, 2]
+    assert [item.features["red"].tolist() for item in groups[0]] == [[0], [10], [20], [30]]
+    monkeypatch.setattr("eval.features.CALL_PIXELS", 1)
+    assert [shape[0] for shape in load(files[:4], batch=4)[1].calls] == [1] * 4
+
+
+def test_a_picture_that_memory_cannot_hold_is_named(files):
+    def prepare(rgb):
+        raise MemoryError
+
+    found = decode(Order(files[0], (("x", prepare),)))
+    assert found.error == "too large for the memory that is left (6x4)"
+
+
+def test_networks_get_red_first(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    found = decode(Order(tmp_path / "a.png", (("lpips", LPIPS_INPUT), ("fid", AS_IT_IS)))).inputs
+    for pixels in found.values():
+        assert np.array_equal(pixels, rgb.transpose(2, 0, 1)) and pixels.dtype == np.uint8

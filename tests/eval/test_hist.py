@@ -113,13 +113,6 @@ def test_flat_histograms_correlate_as_in_opencv():
     assert hist.correlation(np.ones(72), np.arange(72)) == 1.0
 
 
-def test_missing_pictures_are_failures_in_corrected_only():
-    assert hist.style_mean([1.0, 0.5], missing=2, protocol="challenge") == 0.75
-    assert hist.style_mean([1.0, 0.5], missing=2, protocol="corrected") == 0.375
-    assert hist.style_mean([], missing=2, protocol="challenge") is None
-    assert hist.style_mean([], missing=2, protocol="corrected") == 0
-
-
 @pytest.mark.parametrize("bad", [np.zeros((2, 2, 4), np.uint8), np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.uint8)])
 def test_other_arrays_are_refused(bad):
     with pytest.raises(ValueError, match="uint8"):

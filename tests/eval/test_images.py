@@ -1,10 +1,13 @@
 """Reading pictures as cv2.imread does: exact for lossless files of every mode."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from eval.images import UnreadableImage, read_bgr
+from eval.images import UnreadableImage, read_bgr, read_picture
 
 RGB = np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(4).integers(0, 256, (5, 7, 1), dtype=np.uint8)
@@ -78,3 +81,29 @@ def test_what_is_no_picture_is_named(tmp_path):
         read_bgr(tmp_path / "a.png")
     with pytest.raises(UnreadableImage, match=r"b\.png"):
         read_bgr(tmp_path / "b.png")
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize(
+    "exif", [b"II*\0", b"MM\0*\0\0", b"nonsense", b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\xff"]
+)
+def test_damaged_exif_data_does_not_spoil_a_sound_picture(tmp_path, exif):
+    path = saved(tmp_path / "a.png", RGB, "RGB")
+    data = path.read_bytes()
+    at = data.index(b"IDAT") - 4
+    chunk = b"eXIf" + exif
+    path.write_bytes(data[:at] + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[at:])
+    bgr, notes = read_picture(path)
+    assert (bgr == RGB[..., ::-1]).all() and set(notes) <= {"damaged EXIF data, its orientation is not followed"}
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"), [((1, 20_000), "too thin"), ((17, 1), "too thin"), ((8192, 4097), "too large"), ((16, 1), None)]
+)
+def test_pictures_of_no_picture_s_shape_are_refused_before_they_are_decoded(tmp_path, size, reason):
+    Image.new("L", size).save(tmp_path / "a.png")
+    if reason is None:
+        assert read_bgr(tmp_path / "a.png").shape == (size[1], size[0], 3)
+        return
+    with pytest.raises(UnreadableImage, match=rf"a\.png: {reason} to be a generated picture \({size[0]}x{size[1]}, at most"):
+        read_bgr(tmp_path / "a.png")

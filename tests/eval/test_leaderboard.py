@@ -1,5 +1,6 @@
 """The leaderboard through `jdiff leaderboard`."""
 
+import contextlib
 import json
 import sqlite3
 
@@ -80,3 +81,32 @@ def test_other_files_are_left_alone(board, tmp_path):
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 9")
     assert "has version 9" in board("show")[2]
+
+
+def test_showing_changes_nothing_and_needs_no_leave_to_write(board, tmp_path):
+    file = tmp_path / "deep" / "board.sqlite"
+    assert board("add", write(tmp_path / "r.json", "one"))[0] == 0
+    file.chmod(0o400)
+    file.parent.chmod(0o500)
+    before = file.read_bytes()
+    assert board("show")[0] == 0
+    file.parent.chmod(0o700)
+    file.chmod(0o600)
+    # Root may write in spite of chmod; the lock of another writer stops everybody who wants to write.
+    with contextlib.closing(sqlite3.connect(file)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert board("show")[0] == 0
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["show", "add"])
+def test_other_databases_get_no_tables(board, tmp_path, verb):
+    file = tmp_path / "deep" / "board.sqlite"
+    file.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE mine (x)")
+    before = file.read_bytes()
+    code, _, err = board(*({"show": ["show"], "add": ["add", write(tmp_path / "r.json", "one")]}[verb]))
+    assert code == 1 and "is no leaderboard" in err and file.read_bytes() == before
+    file.write_bytes(b"")
+    assert board("show")[0] == 1 and file.read_bytes() == b""

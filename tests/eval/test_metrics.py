@@ -7,7 +7,7 @@ import pytest
 
 from eval.metrics import METRICS
 from eval.metrics.base import Picture, Reference, Setting, Weights
-from eval.total import PARTS, RANGES
+from eval.total import PARTS, RANGES, total_score
 
 STYLES = ("00", "01")
 
@@ -135,7 +135,8 @@ def test_clip_r_is_a_ratio_over_all_pictures_and_needs_a_choice():
     assert metric.compute().per_style == {"00": 1, "01": pytest.approx(1 / 3)}
     metric.fail(("00", "gone"))
     assert metric.compute().value == pytest.approx(2 / 5)
-    assert METRICS["clip_r"](Setting("challenge", ("a",) * 9, unit_texts)).unavailable() == "1 candidate words, needs 6"
+    few = METRICS["clip_r"](Setting("challenge", ("a",) * 9, unit_texts))
+    assert few.unavailable() == "1 candidate words, needs 6 (--clip-r-prompts)"
 
 
 def test_shuffled_names_drop_clip_r():
@@ -196,7 +197,8 @@ def test_distributions_refuse_few_images_and_are_near_zero_for_the_same(name, fe
     few.begin({"00": [Reference("", {feature: row}) for row in rows]})
     for index in range(3):
         few.update(picture("00", str(index), **{feature: rows[index]}))
-    assert few.compute().not_computed == f"3 images, needs {few.minimum}"
+    few_real = " and 70 reference images" if few.minimum > 70 else ""
+    assert few.compute().not_computed == f"3 generated images{few_real}, needs {few.minimum} (--minimum)"
     assert few.evaluate(Weights()) is None
     same = METRICS[name](Setting(minimum=50))
     same.begin({"00": [Reference("", {feature: row}) for row in rows]})
@@ -230,3 +232,18 @@ def test_fid_is_the_distance_of_two_normal_distributions():
 def test_numbers_that_are_none_are_refused():
     with pytest.raises(FloatingPointError, match="00/a has the value nan"):
         METRICS["lpips"]().update(picture("00", "a", lpips=[np.nan]))
+
+
+def test_cosines_stay_within_their_range_so_that_a_folder_against_itself_has_a_total():
+    """Rounding takes some vectors' cosine with themselves to 1.0000000000000002."""
+    rows = rng(0).normal(size=(200, 8))
+    dino, copies = METRICS["dino"](), METRICS["copies"]()
+    values = []
+    for index, row in enumerate(rows):
+        for metric in (dino, copies):
+            metric.begin({"00": [Reference("", {"dino": row})]})
+        values.append(dino.update(Picture("00", str(index), {"dino": row})))
+        copies.update(Picture("00", str(index), {"dino": row}))
+    assert max(values) == 1 and min(values) > 1 - 1e-12
+    assert max(entry["similarity"] for entry in copies.compute().details["nearest"]) <= 1
+    total_score(dino=max(values), hist=1, lpips=0, fid=0, clip_iqa=1, clip_r=1)

@@ -264,3 +264,27 @@ def test_a_comparison_pairs_pictures_and_names_styles(score, made, tmp_path):
     assert "8 pictures in both" in out and "within chance" in out and "+0.0000" in out
     code, _, out, _ = score("--compare", str(made), str(better), "--metrics", "hist,dino", generated=None)
     assert "not compared: DINO: needs weights" in out
+
+
+def test_a_page_that_is_interrupted_leaves_nothing(score, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eval.html._write_cards", stop)
+    code = main(["--generated", str(tmp_path / "made"), "--pack", str(tmp_path / "pack"), "--metrics", "hist",
+                 "--html", str(tmp_path / "page.html")])  # fmt: skip
+    assert code == 130 and not list(tmp_path.glob(".page*")) and not (tmp_path / "page.html").exists()
+
+
+def test_a_comparison_says_what_is_missing_and_obeys_strict(score, pack, made, tmp_path):
+    other = draw_all(tmp_path / "other", seed=0)
+    (other / "01" / "pear.png").unlink()
+    (other / "00" / "apple.png").write_text("no picture")
+    (pack / "00" / "images" / "r9.png").write_text("no picture")
+    code, _, out, err = score("--compare", str(made), str(other), "--bootstrap", "0", generated=None)
+    assert code == 0 and "warning: reference left out: " in err and "r9.png" in err
+    assert f"B: {other}: 6 of 8 pictures (partial score)" in out and f"A: {made}: 8 of 8 pictures\n" in out
+    assert "B: missing, not counted: 01/pear" in out and "B: unreadable, not counted: " in out
+    (pack / "00" / "images" / "r9.png").unlink()
+    assert score("--compare", str(made), str(other), "--strict", generated=None)[0] == 1
+    assert score("--compare", str(made), str(made), "--strict", generated=None)[0] == 0

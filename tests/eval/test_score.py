@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +242,37 @@ def test_as_a_script_it_needs_neither_torch_nor_jittor(generated, pack, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["counts"]["scored"] == 4
+
+
+def test_what_is_not_scored_is_listed(score, pack, generated):
+    """A style without words, its folder, loose pictures, folders in a style's folder."""
+    draw(pack / "02" / "images" / "a.png", 1)
+    draw(generated / "02" / "a.png", 1)
+    draw(generated / "loose.png", 1)
+    (generated / "notes.txt").write_text("")
+    draw(generated / "00" / "more" / "Ring.png", 1)
+    _, report, out, _ = score("--metrics", "hist")
+    assert report["styles_without_words"] == ["02"] and "styles without prompt words, not scored: 02" in out
+    found = {str(Path(path).relative_to(generated)) for path in report["unexpected"]}
+    assert found == {"02", "loose.png", "00/more"} and report["counts"]["unexpected"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lpips-net", "vgg", "--backbones", "lite"], "--lpips-net: vgg is not used with lite backbones"),
+        (["--metrics", "hist", "--drift", "a", "b"], "--drift: is for the metric drift; add it: --metrics hist,drift"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(score, options, message):
+    code, _, _, err = score(*options)
+    assert code == 1 and message in err and err.count("\n") == 1
+
+
+def test_a_reference_with_damaged_exif_data_is_left_out_with_a_line(score, pack):
+    path = pack / "00" / "images" / "ball.png"
+    data, chunk = path.read_bytes(), b"eXIfII*\0"
+    at = data.index(b"IDAT") - 4
+    path.write_bytes(data[:at] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[at:])
+    code, report, _, err = score("--metrics", "hist")
+    assert code == 0 and report["references_left_out"] == [str(path)] and "warning: reference left out: " in err

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eval import weights
+from eval.backbones import choose_backbones
 from jdiff_style.errors import UserError
 
 CONTENT = b"weights" * 100
@@ -105,9 +106,21 @@ def test_the_table_agrees_with_the_published_names():
 
 
 # --- model folders -----------------------------------------------------------------------------------------------------
-def model(folder: Path, kind: str = "dinov2", weight_file: str | None = "model.safetensors") -> Path:
+DINO_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 14}
+CLIP_LARGE = {
+    "projection_dim": 768,
+    "text_config": {"hidden_size": 768},
+    "vision_config": {"hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14},
+}
+CLIP_BASE = CLIP_LARGE | {
+    "projection_dim": 512, "vision_config": {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32}
+}  # fmt: skip
+
+
+def model(folder: Path, kind: str = "dinov2", weight_file: str | None = "model.safetensors", sizes=None) -> Path:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    sizes = sizes or {"dinov2": DINO_BASE, "clip": CLIP_LARGE}[kind]
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, **sizes}))
     if weight_file:
         (folder / weight_file).write_bytes(CONTENT)
     return folder
@@ -128,6 +141,35 @@ def test_another_kind_of_model_is_passed_by(machine, monkeypatch):
     assert weights.find_model("dinov2", [clip, dino]).path == dino
     monkeypatch.setenv("JDIFF_WEIGHTS", str(dino))
     assert weights.find_model("dinov2").path == dino
+
+
+def test_a_model_of_other_sizes_is_passed_by_and_named(machine):
+    """clip-vit-base-patch32 is no clip-vit-large-patch14, whatever folder it is given as."""
+    small = model(machine / "clip-vit-large-patch14", "clip", sizes=CLIP_BASE)
+    with pytest.raises(UserError, match=r"is missing .*; .*clip-vit-large-patch14 holds another clip model, of other sizes"):
+        weights.find_model("clip", [small])
+    large = model(machine / "b", "clip")
+    assert weights.find_model("clip", [small, large]).path == large
+    cache = machine / "cache/huggingface/hub/models--facebook--dinov2-base"
+    model(cache / "snapshots/abc", sizes=DINO_BASE | {"hidden_size": 1024})
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text("abc")
+    with pytest.raises(UserError, match="abc: is not facebook/dinov2-base"):
+        weights.find_model("dinov2")
+
+
+def test_weights_that_are_not_the_published_file_are_said(machine, monkeypatch):
+    clip = model(machine / "clip", "clip")
+    assert "model.safetensors is not the published file of openai/clip" in weights.find_model("clip", [clip]).deviation
+    backbones = choose_backbones(["official"], [clip])
+    assert backbones.deviation is None
+    backbones.require("clip")
+    assert "is not the published file" in backbones.deviation
+    entry = replace(weights.MODELS["clip"], sha256=(hashlib.sha256(CONTENT).hexdigest(),))
+    monkeypatch.setitem(weights.MODELS, "clip", entry)
+    found = weights.find_model("clip", [clip])
+    assert found.deviation is None and found.checked == "SHA-256"
+    assert weights.find_model("dinov2", [model(machine / "dino")]).checked == "sizes"
 
 
 def test_the_hub_cache_counts(machine, monkeypatch):
