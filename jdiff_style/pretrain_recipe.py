@@ -121,7 +121,7 @@ class ClipRecipe(TextRecipe, PictureRecipe):
 
     stage: str = field("clip", MAIN, "what is trained", "STAGE", choices=("clip",))
     merges: int = field(3000, MODEL, "byte-pair merges learnt from the captions", "MERGES", low=0, high=48894)
-    max_tokens: int = field(48, MODEL, "longest caption in tokens, both ends included", "TOKENS", low=8, high=77)
+    max_tokens: int = field(40, MODEL, "longest caption in tokens, both ends included", "TOKENS", low=8, high=77)
     text_width: int = field(192, MODEL, "width of the text tower", "WIDTH", low=8, high=4096)
     text_layers: int = field(4, MODEL, "layers of the text tower", "LAYERS", low=1, high=64)
     vision_width: int = field(192, MODEL, "width of the image tower", "WIDTH", low=8, high=4096)

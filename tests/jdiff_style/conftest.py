@@ -150,3 +150,18 @@ def pretrain_recipes():
         return recipes
 
     return write
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, pretrain_recipes):
+    """stage -> the folder of its finished run of six steps; `base` stands on the two others."""
+    from jdiff_style.cli import main
+
+    folder = tmp_path_factory.mktemp("pretrain")
+    recipes, found, models = pretrain_recipes(folder), {}, []
+    for stage in STAGES:
+        own = models if stage == "base" else []
+        assert main(["train", "--recipe", str(recipes[stage]), "--out", str(folder / stage), *own]) == 0
+        (found[stage],) = (folder / stage).glob("00000-*")
+        models += [f"--{stage}", str(found[stage])]
+    return found

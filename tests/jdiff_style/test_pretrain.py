@@ -17,21 +17,6 @@ from jdiff_style.recipe import make_recipe, read_recipe
 STAGES = ("vae", "clip", "base")
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory, pretrain_recipes):
-    """stage -> the folder of its finished run of six steps; `base` stands on the two others."""
-    from jdiff_style.cli import main
-
-    folder = tmp_path_factory.mktemp("pretrain")
-    recipes, found, models = pretrain_recipes(folder), {}, []
-    for stage in STAGES:
-        own = models if stage == "base" else []
-        assert main(["train", "--recipe", str(recipes[stage]), "--out", str(folder / stage), *own]) == 0
-        (found[stage],) = (folder / stage).glob("00000-*")
-        models += [f"--{stage}", str(found[stage])]
-    return found
-
-
 def losses(run):
     return [json.loads(row)["loss"] for row in (run / "log.jsonl").read_text().splitlines()]
 
@@ -79,6 +64,9 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_end(jdiff, trained,
     assert code == 0 and "going on after step 4" in err, err
     assert losses(copy) == losses(trained[stage])
     assert weights(copy) == weights(trained[stage])
+    card = json.loads((copy / "result" / "training.json").read_text())
+    assert [session["after_step"] for session in card["sessions"]] == [0, 4] and card["hours"] >= 0
+    assert all(session["threads"] >= 1 and session["name"] and session["torch"] for session in card["sessions"])
 
 
 def test_kill_9_in_the_middle_of_a_run(jdiff, start_jdiff, trained, tmp_path):
@@ -185,6 +173,7 @@ def test_a_damaged_weight_file_is_named_with_both_hashes(trained, tmp_path):
         ("clip", {"batch_size": 1}, ["batch_size: 1"]),
         ("base", {"attention": [1, 1]}, ["attention: 2 levels, but channels has 3"]),
         ("base", {"attention": [0, 0, 0]}, ["attention: no level"]),
+        ("base", {"sample_steps": 30}, ["sample_steps: 30 does not divide the 1000 timesteps", "use 25"]),
         ("base", {"prediction_type": "sample"}, ["prediction_type: 'sample' is not one of"]),
         ("gan", {}, ["stage: 'gan' is not one of lora, vae, clip, base"]),
     ],

@@ -9,6 +9,7 @@ import pytest
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain_clip import also_right
 from jdiff_style.pretrain_data import TEMPLATES, Item, PretrainData, make_caption, names_style
+from jdiff_style.tokenizer_build import learn_merges, words_of
 
 APPLE = Item("red apple", "noto", ("fruit", "food", "tree"), True)
 
@@ -52,10 +53,13 @@ def test_captions_follow_the_shares_and_keep_object_and_style():
     captions = [make_caption(APPLE, rng, 2) for _ in range(4000)]
     assert all("red apple" in caption for caption in captions)
     named = [names_style(caption, APPLE) for caption in captions]
-    assert np.mean(named) == pytest.approx(1 - TEMPLATES[-1][0], abs=0.03)
+    assert np.mean(named) == pytest.approx(0.75, abs=0.03)
+    starts = [caption.index("red apple") for caption in captions]
+    assert np.mean(np.array(starts) > 10) > 0.2  # the object is learnt far from the beginning, too
     assert all(("noto" in caption) == name for caption, name in zip(captions, named))
     words = Counter(sum(word in caption for word in APPLE.keywords) for caption in captions)
-    assert set(words) == {0, 1, 2} and words[0] == pytest.approx(2000, abs=150)
+    assert set(words) == {0, 1, 2} and words[0] == pytest.approx(0.275 * 4000, abs=150)
+    assert any(caption.startswith(("fruit", "food", "tree")) for caption in captions)
     assert all("fruit" not in make_caption(APPLE, rng, 0) for _ in range(50))
     assert sum(share for share, _ in TEMPLATES) == pytest.approx(1)
 
@@ -68,6 +72,19 @@ def test_a_caption_of_another_picture_that_is_true_as_well_is_no_wrong_answer():
     expected[0, 3] = expected[3, 0] = True  # the same object in the same style, and a caption without a style
     expected[1, 0] = True  # the blob's picture is a red apple too; but no other picture here is a blob's
     assert (also_right(items, captions) == expected).all()
+
+
+def test_objects_are_written_as_packs_write_them(folder):
+    rows = [{"object": "t-shirt_red", "style": "a", "split": "train"}] * 9
+    rows.append({"object": "zyzzyva", "style": "a", "split": "held_out"})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = PretrainData(folder, 0)
+    assert data.items[0].object == "t shirt red"
+    # The tokenizer learns from nothing held out, and knows the words around a pack's captions.
+    texts = data.all_captions()
+    assert not any("zyzzyva" in text for text in texts)
+    merged = {a + b for a, b in learn_merges(words_of(texts), 1000)}
+    assert {"style</w>", "horizontal</w>", "flip</w>", "pencil</w>"} <= merged and "zyzzyva</w>" not in merged
 
 
 @pytest.mark.parametrize(

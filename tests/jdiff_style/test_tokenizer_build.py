@@ -57,7 +57,7 @@ def test_byte_symbols_are_those_of_the_reference():
 
 
 def test_words_are_split_as_the_tokenizer_splits_them(tokenizer):
-    for text in ("A noto-v1 Emoji", "number 10", "piñata, party!", "two  a\ttab"):
+    for text in ("A noto-v1 Emoji", "number 10", "piñata, party!", "two  a\ttab", "a man's apple"):
         joined = "".join(tokenizer.tokenize(text)).removesuffix("</w>")
         assert words_of([text]) == joined.split("</w>")
 
