@@ -65,7 +65,7 @@ def intervals(metrics: Mapping[str, Metric], rounds: int = ROUNDS) -> dict[str, 
     if rounds == 0:
         return {}
     alone = {name: {name: metric} for name, metric in metrics.items() if not metric.shared}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for together in ({name: metric for name, metric in metrics.items() if metric.shared}, *alone.values()):
         keys = sorted({key for metric in together.values() for key in metric.pictures()})
         if keys:

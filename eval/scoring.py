@@ -266,7 +266,7 @@ def _drift(work: _Work, options: Options, backbones: Backbones, used: FeaturePas
         return [path.relative_to(folder) for path in found]
 
     names = pictures(base)
-    work.unexpected += [str(tuned / name) for name in pictures(tuned) if name not in set(names)]
+    work.unexpected += [str(tuned / name) for name in sorted(set(pictures(tuned)) - set(names))]
     lacking = [str(name) for name in names if not (tuned / name).is_file()]
     if lacking or not names:
         which = f"{tuned / lacking[0]} is missing" if lacking else f"{base} holds no picture"
@@ -283,8 +283,8 @@ def _drift(work: _Work, options: Options, backbones: Backbones, used: FeaturePas
 
     for name, before, after in zip(names, features(base), features(tuned), strict=True):
         both = {"dino": after.features["dino"], "dino_base": before.features["dino"]}
-        folder = "" if name.parent == Path() else name.parent.as_posix()
-        work.metrics["drift"].update(Picture(folder, name.name, both))
+        place = "" if name.parent == Path() else name.parent.as_posix()
+        work.metrics["drift"].update(Picture(place, name.name, both))
 
 
 def _report(
