@@ -11,7 +11,7 @@ from .._elementwise import broadcast_shape, finish
 from .._ops_join import cat
 from .._ops_linalg import bmm_op
 from .._ops_pointwise import where
-from .._ops_random import _engine_of as engine_of
+from .._ops_random import engine_of
 from .._ops_reduce import _softmax
 from .._ops_shape import _reshape, expand_to, stored_order, with_order
 from .._tensor import mk
@@ -183,7 +183,7 @@ def _differentiable_gradients(g, q, k, v, mask, kept, causal, scale, batch, need
     d, dropped = bmm_op(g, v, False, True), p
     if kept is not None:
         factor = np.unpackbits(kept[0].numpy(), count=p.numel()).astype(np.float32) / np.float32(kept[1])
-        factor = mk(factor.reshape(p._shape), p._shape, float32)
+        factor = mk(factor.reshape(p._shape), p._shape, float32).to(p.dtype)
         d, dropped = d * factor, p * factor
     d = p * (d - (d * p).sum(-1, keepdim=True)) * scale
     products = ((d, k, False), (d, q, True), (dropped, g, True))

@@ -187,3 +187,11 @@ def test_dropout_of_everything_and_of_impossible_parts():
     assert not attention(q, q, q, dropout_p=1.0).numpy().any()
     with pytest.raises(ValueError, match="between 0 and 1"):
         attention(q, q, q, dropout_p=1.5)
+
+
+def test_second_derivatives_of_dropout_in_half_precision_keep_their_dtype():
+    q = torch.from_numpy(draw(2, 9, 8)).to(torch.float16).requires_grad_()
+    y = attention(q, q, q, dropout_p=0.3)
+    (g,) = torch.autograd.grad(y.float().sum(), q, create_graph=True)
+    g.float().sum().backward()
+    assert g.dtype is torch.float16 and q.grad.dtype is torch.float16 and torch.isfinite(q.grad.float()).all()
