@@ -7,11 +7,10 @@ about the time.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,14 +47,13 @@ def weights(module: torch.nn.Module, seed: int) -> dict[str, torch.Tensor]:
     return made
 
 
-@contextlib.contextmanager
-def scorers() -> Iterator[None]:
-    """The packages that lie apart in the reference environment; torchvision asks there that two operators be known."""
+def find_scorers() -> None:
+    """Make the packages importable that lie apart in the reference environment; torchvision asks there that two operators
+    be known."""
     sys.path.append(str(Path(sys.prefix) / "scorers"))
     if torch.version.cuda is None:
         for operator in ("nms", "qnms"):
             torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    yield
 
 
 def fid() -> Prepared:
@@ -76,7 +74,8 @@ def fid() -> Prepared:
             return {"fid": np.array(frechet_distance(*sides[0], *sides[1]))}
 
         return Prepared(step)
-    with scorers(), tempfile.TemporaryDirectory() as folder:
+    find_scorers()
+    with tempfile.TemporaryDirectory() as folder:
         from torchmetrics.image import FrechetInceptionDistance
 
         torch.save(state, f"{folder}/inception.pth")
@@ -120,10 +119,10 @@ def lpips() -> Prepared:
 @torch.no_grad()
 def _torchmetrics_lpips(state: dict[str, torch.Tensor]) -> Any:
     """torchmetrics' network with the weights that eval's has: trunk.N.part there is slices.S.N.part here."""
-    with scorers():
-        from torchmetrics.functional.image.lpips import _LPIPS
+    find_scorers()
+    from torchmetrics.functional.image.lpips import _LPIPS
 
-        metric = _LPIPS(pretrained=False, net="squeeze", pnet_rand=True)
+    metric = _LPIPS(pretrained=False, net="squeeze", pnet_rand=True)
     for name, parameter in metric.net.named_parameters():
         parameter.copy_(state[".".join(["trunk", *name.split(".")[2:]])])
     for index in range(7):

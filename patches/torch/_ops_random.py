@@ -8,7 +8,7 @@ from ._ops_shape import dims_arg
 from ._tensor import Tensor, method, mk
 
 
-def _engine_of(generator):
+def engine_of(generator):
     from . import random
 
     return (generator or random.default_generator)._engine
@@ -19,7 +19,7 @@ def _drawn(a, shape, dt, dev, requires_grad=False):
 
 
 def _sample(draw, dt, *args, n, generator):
-    return getattr(_engine_of(generator), draw)(n, dt.name, *args)
+    return getattr(engine_of(generator), draw)(n, dt.name, *args)
 
 
 def _random_fn(name, draw, *params):
@@ -55,7 +55,7 @@ def randint(low=0, high=None, size=None, *, generator=None, dtype=None, device=N
         low, high = 0, low
     shape = Size(size)
     dt = dtype or int64
-    a = _engine_of(generator).randint(int(low), int(high), shape.numel(), dt.name)
+    a = engine_of(generator).randint(int(low), int(high), shape.numel(), dt.name)
     return _drawn(a, shape, dt, device)
 
 
@@ -67,7 +67,7 @@ def randint_like(input, low, high=None, *, dtype=None, device=None):
 
 @method("randperm", attach=False)
 def randperm(n, *, generator=None, dtype=int64, device=None, requires_grad=False, layout=strided, pin_memory=False):
-    return _drawn(_engine_of(generator).randperm(int(n)), (int(n),), dtype, device)
+    return _drawn(engine_of(generator).randperm(int(n)), (int(n),), dtype, device)
 
 
 @method("normal", attach=False)
@@ -108,7 +108,7 @@ method("uniform_", function=False)(_uniform_)
 @method("random_", function=False)
 def random_(self, from_=None, to=None, *, generator=None, **kw):
     from_ = kw.get("from", from_)
-    e = _engine_of(generator)
+    e = engine_of(generator)
     if from_ is None:
         return _in_place_draw(self, e.random(self.numel(), self.dtype.name))
     if to is None:
@@ -118,14 +118,14 @@ def random_(self, from_=None, to=None, *, generator=None, **kw):
 
 @method("bernoulli")
 def bernoulli(input, p=None, *, generator=None):
-    e = _engine_of(generator)
+    e = engine_of(generator)
     a = e.bernoulli_each(input.detach()._host()) if p is None else e.bernoulli(input.numel(), p)
     return _drawn(np.asarray(a), input._shape, input.dtype, input._device)
 
 
 @method("bernoulli_", function=False)
 def bernoulli_(self, p=0.5, *, generator=None):
-    e = _engine_of(generator)
+    e = engine_of(generator)
     if isinstance(p, Tensor):
         return _in_place_draw(self, e.bernoulli_each(np.broadcast_to(p.detach()._host(), self._shape)))
     return _in_place_draw(self, e.bernoulli(self.numel(), p))
@@ -133,13 +133,13 @@ def bernoulli_(self, p=0.5, *, generator=None):
 
 @method("exponential_", function=False)
 def exponential_(self, lambd=1, *, generator=None):
-    return _in_place_draw(self, _engine_of(generator).exponential(
+    return _in_place_draw(self, engine_of(generator).exponential(
         self.numel(), self.dtype.name, lambd))
 
 
 @method("multinomial")
 def multinomial(input, num_samples, replacement=False, *, generator=None):
     p = input.detach()._host()
-    a = np.asarray(_engine_of(generator).multinomial(p, num_samples, replacement,
+    a = np.asarray(engine_of(generator).multinomial(p, num_samples, replacement,
                                                           dtype=input.dtype.name), np.int64)
     return mk(a, a.shape, int64)

@@ -12,7 +12,7 @@ from .._ops_pointwise import where
 from .._ops_reduce import _softmax
 from .._ops_reduce import log_softmax as _log_softmax
 from .._ops_shape import _reshape, wrap_dim
-from ._functional_common import autocast1, elementwise, in_place, needs, no_grad, record, widen
+from ._functional_common import autocast1, elementwise, in_place, native, needs, no_grad, record, widen
 from ._functional_norm import silu_of_norm
 
 _SQRT1_2 = math.sqrt(0.5)
@@ -25,17 +25,12 @@ def _c(value, v):
     return np.asarray(value, np.float64 if name == "float64" else np.float32)
 
 
-def _native(x):
-    """Whether the C++ kernels apply: on the CPU, in float32, with the data in Jittor."""
-    return x.dtype is float32 and not _raw.jt.flags.use_cuda and type(x._data()) is _raw.Var
-
-
 def _activate(kind, raw, bw, x):
     """One recorded activation: a C++ kernel each way where that applies, else the tensor operations ``raw`` and ``bw``.
 
     The operations also serve second derivatives, and are the reference the kernels are tested against.
     """
-    if not _native(x):
+    if not native(x):
         return elementwise(kind, raw, x, bw)
     n = x.numel()
     r = finish(_raw.reshape(kernel.activate(kind, _raw.reshape(x._data(), (n,))), x._shape), x._shape, float32, x._device)
@@ -267,7 +262,7 @@ def gated(kind, input):
     without copies of the halves.
     """
     n = input._shape[-1] // 2
-    if not _native(input) or not input.numel() or input._shape[-1] % 2:
+    if not native(input) or not input.numel() or input._shape[-1] % 2:
         return _gated_operations(kind, input)
     rows = (input.numel() // (2 * n), 2 * n)
     shape = Size((*input._shape[:-1], n))

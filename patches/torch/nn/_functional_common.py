@@ -36,6 +36,11 @@ def ntuple(value, n, name="argument"):
     return (int(value),) * n
 
 
+def native(x):
+    """Whether the C++ kernels for float32 apply to a tensor: on the CPU, with the data in Jittor."""
+    return x.dtype is float32 and not _raw.jt.flags.use_cuda and type(x._data()) is _raw.Var
+
+
 def is_half(dt):
     return dt.itemsize == 2 and dt._kind == 2
 

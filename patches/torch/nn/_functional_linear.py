@@ -9,10 +9,10 @@ from .._dtype import Size, float32, int64
 from .._elementwise import finish
 from .._ops_index import take
 from .._ops_linalg import _raw_bmm, bmm_op
-from .._ops_random import _engine_of as engine_of
+from .._ops_random import engine_of
 from .._ops_shape import _reshape, unsqueeze
 from .._tensor import mk
-from ._functional_common import autocast, in_place, needs, no_grad, ntuple, record
+from ._functional_common import autocast, in_place, native, needs, no_grad, ntuple, record
 
 
 def linear(input, weight, bias=None):
@@ -39,12 +39,10 @@ def linear(input, weight, bias=None):
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({lead.numel()}x{x._shape[-1] if x.ndim else 1} "
                            f"and {k}x{n})")
     m = lead.numel()
-    vx, vw, vb = x._data(), w._data(), None if b is None else b._data()
-    if type(vx) is not np.ndarray and x.dtype is float32 and not _raw.jt.flags.use_cuda and m and n and k and (
-            b is None or b.dtype is float32):
-        v = kernel.linear(vx, w._var(), None if b is None else b._var())
+    if native(x) and m and n and k and (b is None or b.dtype is float32):
+        v = kernel.linear(x._data(), w._var(), None if b is None else b._var())
     else:
-        v = _plain(vx, vw, vb, (1, m, k), (1, n, k), (*lead, n), x.dtype)
+        v = _plain(x._data(), w._data(), None if b is None else b._data(), (1, m, k), (1, n, k), (*lead, n), x.dtype)
     r = finish(v, (*lead, n), x.dtype, x._device)
     if needs(x, w) or (b is not None and needs(b)):
         _record_linear(r, x, w, b, (1, m, k), (1, n, k), (1, m, n))

@@ -2,18 +2,17 @@
 
 from jtorch.kernels import lora as kernel
 
-from .. import _engine, _raw
+from .. import _engine
 from .._dtype import Size, float32
 from .._tensor import mk
 from ..amp import autocast_mode
-from ._functional_common import needs, record
+from ._functional_common import native, needs, record
 
 
 def fits(x, *weights):
     """Whether `lora_linear` takes these: on the CPU, in float32, x [..., in] not empty and in Jittor, no autocast."""
-    return (not _raw.jt.flags.use_cuda and not autocast_mode.ACTIVE and x.ndim > 0 and x.numel() > 0
-            and type(x._data()) is _raw.Var and x._shape[-1] == weights[0]._shape[-1]
-            and all(t.dtype is float32 for t in (x, *weights)))
+    return (native(x) and not autocast_mode.ACTIVE and x.ndim > 0 and x.numel() > 0
+            and x._shape[-1] == weights[0]._shape[-1] and all(t.dtype is float32 for t in weights))
 
 
 def lora_linear(x, weight, bias, a, b, scale, z=None):
