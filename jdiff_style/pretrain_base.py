@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image, ImageDraw
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -72,6 +73,7 @@ class BaseStage(Stage):
             attention_head_dim=recipe.heads,  # diffusers takes this as the number of heads, as in SD 1.5
             norm_num_groups=recipe.norm_groups,
         ).to(self.device)
+        self.predict = compiled(self.unet) if recipe.compile else self.unet
         self.parts = {"unet": self.unet}
         if recipe.train_text_encoder:
             self.parts["text_encoder"] = self.text_encoder
@@ -126,16 +128,16 @@ class BaseStage(Stage):
         generator = self.generator(step)
         noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
         timesteps = spread_timesteps(len(numbers), generator)
-        return self._error(numbers, captions, noise, timesteps), {}
+        return self._error(self.predict, numbers, captions, noise, timesteps), {}
 
     def _error(
-        self, numbers: np.ndarray, captions: list[str], noise: torch.Tensor, timesteps: torch.Tensor
+        self, predict: Any, numbers: np.ndarray, captions: list[str], noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
         latents = torch.from_numpy(self.latents[numbers]).to(self.device)
         noise, timesteps = noise.to(self.device), timesteps.to(self.device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         with self.autocast():
-            prediction = self.unet(noisy, timesteps, self.encode_text(captions)).sample
+            prediction = predict(noisy, timesteps, self.encode_text(captions)).sample
         return self.criterion(prediction, latents, noise, timesteps)
 
     def encode_text(self, captions: list[str]) -> torch.Tensor:
@@ -156,7 +158,7 @@ class BaseStage(Stage):
                 noise = torch.randn((len(chosen), *self._latent_shape()), generator=generator)
                 timesteps = spread_timesteps(len(chosen), generator)
                 captions = [plain_caption(self.data.items[n].style, self.data.items[n].object) for n in chosen]
-                total += len(chosen) * float(self._error(chosen, captions, noise, timesteps))
+                total += len(chosen) * float(self._error(self.unet, chosen, captions, noise, timesteps))
             if len(numbers):
                 values[name] = total / len(numbers)
         return values
@@ -207,6 +209,19 @@ class BaseStage(Stage):
     def export(self, folder: Path) -> None:
         """The whole Stable Diffusion in diffusers layout, float16."""
         self._pipeline(half_copy(self.vae), half_copy(self.text_encoder), half_copy(self.unet)).save_pretrained(str(folder))
+
+
+def compiled(unet: UNet2DConditionModel) -> Any:
+    """The UNet's forward pass under torch.compile, on the same weights; UserError where torch cannot compile.
+
+    Attention is written out for it: PyTorch's fused attention is slow on a processor at these head sizes, and the compiler
+    cannot look into it.
+    """
+    unet.set_attn_processor(AttnProcessor())
+    try:
+        return torch.compile(unet)
+    except NotImplementedError as error:
+        raise UserError(f"compile: {error}; leave it out with --no-compile") from error
 
 
 def spread_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -172,6 +172,7 @@ class BaseRecipe(TextRecipe):
     drop_caption: float = field(
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
     )
+    compile: bool = field(False, SPEED, "compile the UNet's step with torch.compile (real PyTorch only)")
     sample_words: int = field(
         6, OUTPUT, "columns of the sample sheet, half of them held-out words", "WORDS", low=2, high=100
     )

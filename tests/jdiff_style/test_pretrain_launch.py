@@ -130,6 +130,13 @@ def test_damaged_latents_are_computed_again(jdiff, trained, tmp_path):
     assert one == two
 
 
+def test_compiling_is_refused_where_torch_cannot(jdiff, trained, tmp_path):
+    recipe = trained["vae"].parents[1] / "base.yaml"
+    models = ("--vae", trained["vae"], "--clip", trained["clip"], "--out", tmp_path)
+    code, _, err = jdiff("train", "--recipe", recipe, "--compile", *models)
+    assert code == 1 and "compile:" in err and "--no-compile" in err
+
+
 def test_the_noise_schedule_ends_in_pure_noise_and_begins_with_none(trained):
     import torch
     from diffusers import DDIMScheduler, DDPMScheduler

@@ -46,3 +46,8 @@ def test_every_stage_has_the_same_losses_in_both_environments(tmp_path, pretrain
         one, two = losses(found["here"]), losses(found["reference"])
         assert len(one) == 12 and one == pytest.approx(two, rel=1e-4, abs=1e-4), stage
         models += [f"--{stage}", found["here"]]
+    # torch.compile changes the speed, not the losses.
+    compiled = losses(
+        train(PYTHONS["reference"], recipes["base"], tmp_path / "compiled", "--steps", 12, "--compile", *models[:4])
+    )
+    assert compiled == pytest.approx(losses(found["reference"]), rel=1e-4, abs=1e-4)
