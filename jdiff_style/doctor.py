@@ -72,7 +72,7 @@ def _jittor_environment() -> Iterator[tuple[str, str]]:
     yield "compiler", found["compiler"] or missing
     yield "Python.h", found["python_headers"] or missing
     yield "oneDNN", f"found in {found['onednn']}" if found["onednn"] else missing
-    yield "CUDA", found["cuda"]
+    yield from found["cuda"]
     if found["cache"]:
         core = "core compiled" if found["core_compiled"] else "core not compiled yet: the next start takes about 100 s"
         yield "cache", f"{found['cache']} ({found['cache_bytes'] / 2**20:.0f} MB, {core})"

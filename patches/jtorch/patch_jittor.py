@@ -1,4 +1,5 @@
-"""What we change in Jittor 1.3.11.0, and why. Nothing in its installed files is touched.
+"""What we change in Jittor 1.3.11.0, and why. Nothing in its installed files is touched; what CUDA needs changed in its
+sources is in :mod:`jtorch.cuda_source` and goes into a copy.
 
 ``undo_process_changes`` is entered around ``import jittor``; ``apply`` runs right after it. ``python -m jtorch`` and
 patches/README.md show the list ``PATCHES``.
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from . import cuda_source
 from .toolchain import StartupError
 
 #: Releases this was tested with.
@@ -35,6 +37,8 @@ PATCHES = [
     ("int64", "Jittor turns int64 arrays into int32 unless told not to"),
     ("gradients", "Jittor's own tape is off: torch's autograd is ours and it would only hold memory"),
     ("fork", "a forked child uses one thread: OpenMP's and Jittor's threads do not survive and would be waited for"),
+    ("CUDA, fast math", "kernels are compiled without it, as PyTorch's are: exact division and roots, subnormal numbers"),
+    *((f"CUDA, {patch.name}", f"{patch.why} (in a copy of the sources)") for patch in cuda_source.PATCHES),
 ]
 
 _SIGNALS = [signal.SIGINT, signal.SIGCHLD, signal.SIGQUIT, signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGBUS]
@@ -125,6 +129,8 @@ _FLOAT_FLAGS = (
 def _honest_floats(jt: ModuleType) -> None:
     if _FLOAT_FLAGS not in jt.flags.cc_flags:
         jt.flags.cc_flags = jt.flags.cc_flags.replace(" -Ofast ", _FLOAT_FLAGS)
+    if jt.has_cuda:
+        jt.flags.nvcc_flags = jt.flags.nvcc_flags.replace(" --use_fast_math ", " ")
 
 
 def _precompiled_header(jt: ModuleType) -> Path | None:

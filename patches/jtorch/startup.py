@@ -20,8 +20,10 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from . import core_build, patch_jittor, toolchain
-from .toolchain import Cuda, StartupError
+from . import core_build, cuda_source, cuda_toolkit, patch_jittor, toolchain
+from . import cuda as cuda_choice
+from .cuda import Cuda
+from .toolchain import StartupError
 
 __all__ = ["StartupError", "build_core_here", "describe", "import_jittor", "warm_up"]
 
@@ -44,7 +46,7 @@ def import_jittor() -> ModuleType:
     with _thread_lock:
         if _jittor is None:
             home, cache, cuda = _look_around()
-            core_build.ensure_core(cache, _fingerprint(cuda))
+            _ensure_core(cache, cuda)
             _jittor = _import(home, cache, cuda, quiet=True)
         return _jittor
 
@@ -53,7 +55,7 @@ def warm_up() -> None:
     """Make sure that the next :func:`import_jittor` is quick: compile the core if that has not been done. Jittor is not
     imported here. Raises StartupError as import_jittor does."""
     _, cache, cuda = _look_around()
-    core_build.ensure_core(cache, _fingerprint(cuda))
+    _ensure_core(cache, cuda)
 
 
 def build_core_here() -> None:
@@ -61,7 +63,7 @@ def build_core_here() -> None:
     runs it in a child process, with the lock held."""
     home, cache, cuda = _look_around()
     jt = _import(home, cache, cuda, quiet=False)
-    patch_jittor.apply(jt, home, _cache_name())
+    patch_jittor.apply(jt, home, _cache_name(cuda))
     matrix = jt.array([[1.0, 2.0], [3.0, 4.0]])
     image, weight = jt.ones((1, 1, 4, 4)), jt.ones((1, 1, 3, 3))
     product, pixels = jt.matmul(matrix, matrix).numpy().tolist(), jt.nn.conv2d(image, weight).numpy().ravel().tolist()
@@ -74,9 +76,9 @@ def build_core_here() -> None:
 def describe() -> dict[str, object]:
     """What Jittor would start with on this machine, without starting it.
 
-    Keys: ``jittor`` (version or None), ``compiler`` (path and version), ``python_headers``, ``onednn``, ``cuda``,
-    ``cache`` (folder), ``cache_bytes``, ``core_compiled`` (bool), ``started`` (bool), ``problems`` (list of sentences,
-    empty when all is there).
+    Keys: ``jittor`` (version or None), ``compiler`` (path and version), ``python_headers``, ``onednn``, ``cuda`` (a
+    list of label and sentence: the decision, then driver, cards and toolkits), ``cache`` (folder), ``cache_bytes``,
+    ``core_compiled`` (bool), ``started`` (bool), ``problems`` (list of sentences, empty when all is there).
     """
     problems: list[str] = []
 
@@ -92,7 +94,7 @@ def describe() -> dict[str, object]:
     onednn = tell(toolchain.find_onednn)
     home = tell(toolchain.cache_home)
     cache = None if home is None else tell(lambda: toolchain.check_cache(home, building=False))
-    cuda = toolchain.decide_cuda()
+    cuda = cuda_choice.decide()
     try:
         version = metadata.version("jittor")
     except metadata.PackageNotFoundError:
@@ -104,7 +106,7 @@ def describe() -> dict[str, object]:
         "compiler": None if compiler is None else f"{compiler} {_compiler_version(compiler)}",
         "python_headers": None if headers is None else str(headers),
         "onednn": None if onednn is None else str(onednn.lib),
-        "cuda": f"in use: {cuda.reason}" if cuda.usable else f"not in use: {cuda.reason}",
+        "cuda": cuda_choice.describe(),
         "cache": None if cache is None else str(cache),
         "cache_bytes": 0 if cache is None else toolchain.folder_bytes(cache),
         "core_compiled": bool(ready and cache is not None and core_build.is_built(cache, _fingerprint(cuda))),
@@ -115,7 +117,7 @@ def describe() -> dict[str, object]:
 
 def cuda_version() -> str | None:
     """CUDA version, for example "12.2", of the toolkit that the started Jittor compiles with; None on the CPU."""
-    return toolchain.decide_cuda().version if _jittor is not None and _jittor.has_cuda else None
+    return cuda_choice.decide().version if _jittor is not None and _jittor.has_cuda else None
 
 
 def _look_around() -> tuple[Path, Path, Cuda]:
@@ -130,7 +132,16 @@ def _look_around() -> tuple[Path, Path, Cuda]:
     home = toolchain.cache_home()
     cache = toolchain.check_cache(home, building=False)
     toolchain.link_onednn(cache)
-    return home, cache, toolchain.decide_cuda()
+    return home, cache, cuda_choice.decide()
+
+
+def _ensure_core(cache: Path, cuda: Cuda) -> None:
+    fingerprint = _fingerprint(cuda)
+    if cuda.toolkit is not None and not core_build.is_built(cache, fingerprint):
+        nvcc = cuda_toolkit.assemble(cuda.toolkit, cache)
+        cuda_toolkit.probe(nvcc, toolchain.find_compiler(), cuda.architectures, cache / "jtorch")
+        cuda_source.patched_copy(cache)  # says what is wrong with it here rather than in the child's log
+    core_build.ensure_core(cache, fingerprint)
 
 
 def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
@@ -139,9 +150,9 @@ def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
     settings = {
         "HOME": str(home),  # with JITTOR_HOME gone the cache folder is the default one: no config.json is written
         "JITTOR_HOME": None,
-        "cache_name": _cache_name(),
+        "cache_name": _cache_name(cuda),
         "cc_path": toolchain.find_compiler(),
-        "nvcc_path": cuda.nvcc,
+        "nvcc_path": "",
         "python_config_path": str(patch_jittor.write_config_script(cache / "jtorch" / _fingerprint(cuda))),
         "FIX_TORCH_ERROR": "0",  # else Jittor imports torch, which is us
         "gdb_path": "",
@@ -154,7 +165,11 @@ def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
         # Without it every import forks a pool of compilers, even with nothing to compile.
         "DISABLE_MULTIPROCESSING": "1" if quiet else "0",
     }
-    with _environment(settings), patch_jittor.undo_process_changes():
+    sources: list[Path] = []
+    if cuda.toolkit is not None:
+        settings |= {"nvcc_path": str(cuda_toolkit.assemble(cuda.toolkit, cache)), "cuda_archs": cuda.architectures}
+        sources = [cuda_source.patched_copy(cache)]
+    with _environment(settings), _first_on_path(sources), patch_jittor.undo_process_changes():
         try:
             import jittor
         except SystemExit as error:  # it rebuilt the helper library that this process has loaded
@@ -164,7 +179,7 @@ def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
         except Exception as error:
             raise StartupError(f"Jittor does not start ({error}); delete {cache} to compile it anew") from error
     if quiet:
-        patch_jittor.apply(jittor, home, _cache_name())
+        patch_jittor.apply(jittor, home, _cache_name(cuda))
         _keep_freed_memory()
     return jittor
 
@@ -196,10 +211,22 @@ def _environment(settings: dict[str, str | None]) -> Iterator[None]:
         os.environ.update(saved)
 
 
-def _cache_name() -> str:
+@contextlib.contextmanager
+def _first_on_path(folders: list[Path]) -> Iterator[None]:
+    """Import from ``folders`` before anything else."""
+    entries = [str(folder) for folder in folders]
+    sys.path[:0] = entries
+    try:
+        yield
+    finally:
+        for entry in entries:
+            sys.path.remove(entry)
+
+
+def _cache_name(cuda: Cuda) -> str:
     # Jittor would take the name of the git branch that the environment's folder happens to be on, and compile all anew
-    # after a checkout.
-    return f"jtorch-{toolchain.cpu_key()}"
+    # after a checkout. With CUDA it comes from other sources, so its helper library is another one too.
+    return f"jtorch-{toolchain.cpu_key()}" + (f"-cuda-{cuda_source.key()}" if cuda.usable else "")
 
 
 def _fingerprint(cuda: Cuda) -> str:
@@ -213,8 +240,8 @@ def _fingerprint(cuda: Cuda) -> str:
         sys.base_prefix,
         f"{compiler} {status.st_size} {status.st_mtime_ns}",
         platform.platform() + platform.node(),
-        _cache_name(),
-        cuda.nvcc,
+        _cache_name(cuda),
+        "" if cuda.toolkit is None else f"{cuda.toolkit.nvcc} {cuda.toolkit} {cuda.toolkit.cudnn} {cuda.architectures}",
         *(f"{name}={os.environ.get(name, '')}" for name in _BUILD_VARIABLES),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -6,12 +6,10 @@ free. Nothing here imports jittor, so ``jdiff doctor`` can call all of it on a m
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -37,16 +35,6 @@ class OneDNN:
 
     include: Path
     lib: Path
-
-
-@dataclass(frozen=True)
-class Cuda:
-    """Whether Jittor is started with CUDA. ``nvcc`` is "" when it is not, and ``reason`` says why."""
-
-    usable: bool
-    nvcc: str
-    reason: str
-    version: str | None = None
 
 
 def jittor_folder() -> Path:
@@ -204,61 +192,6 @@ def link_onednn(cache: Path) -> OneDNN:
         fresh.symlink_to(target, target_is_directory=True)
         os.replace(fresh, link)  # atomic: another process sees the old link or the new one
     return here
-
-
-def decide_cuda() -> Cuda:
-    """Whether to start Jittor with CUDA. Must be known before the import: without a device the CUDA build aborts in a
-    static initialiser, and without the runtime library a found ``nvcc`` makes the import fail.
-
-    ``JTORCH_CUDA=0`` or Jittor's own ``nvcc_path=""`` switch it off. It also stays off unless ``JTORCH_CUDA=1`` asks for
-    it: several operations of ``torch`` have C++ kernels only, so nothing would run on the device yet.
-    """
-    if os.environ.get("JTORCH_CUDA") == "0":
-        return Cuda(False, "", "switched off by JTORCH_CUDA=0")
-    asked = os.environ.get("nvcc_path")  # noqa: SIM112 - Jittor's name
-    if asked == "":
-        return Cuda(False, "", 'switched off by nvcc_path=""')
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return Cuda(False, "", "no NVIDIA driver (libcuda.so.1 not found)")
-    count = ctypes.c_int(0)
-    libraries = ("libcudart.so", "libcublas.so", "libcudnn.so", "libcudnn_ops_infer.so")  # the last: only cuDNN 8
-    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    if status != 0 or count.value == 0:
-        return Cuda(False, "", f"the NVIDIA driver reports no usable device (code {status})")
-    nvcc = asked or shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
-    devices = f"{count.value} device(s)"
-    if nvcc is None:
-        return Cuda(False, "", f"{devices}, but no nvcc: Jittor needs the CUDA toolkit 11 or 12 with cuDNN 8")
-    version = _nvcc_version(nvcc)
-    if version is None:
-        return Cuda(False, "", f"{devices}, but {nvcc} does not run")
-    if version[0] >= 13:
-        return Cuda(False, "", f"{devices}, but Jittor 1.3.11.0 does not compile with CUDA {version[0]}")
-    missing = ", ".join(name for name in libraries if not _beside(nvcc, name))
-    if missing:
-        return Cuda(False, "", f"{devices}, but {missing} not found beside {nvcc} (cuDNN 8 is needed)")
-    number = f"{version[0]}.{version[1]}"
-    if os.environ.get("JTORCH_CUDA") != "1":
-        return Cuda(False, "", f"{devices}, CUDA {number}, but this release computes on the CPU (JTORCH_CUDA=1 to try)")
-    return Cuda(True, nvcc, f"{devices}, CUDA {number}", number)
-
-
-def _nvcc_version(nvcc: str) -> tuple[int, int] | None:
-    try:
-        text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False).stdout
-    except OSError:
-        return None
-    match = re.search(r"release (\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else None
-
-
-def _beside(nvcc: str, library: str) -> bool:
-    real = Path(nvcc).resolve()
-    folders = [real.parents[1] / "lib64", real.parents[1] / f"targets/{platform.machine()}-linux/lib"]
-    folders.append(Path(f"/usr/lib/{platform.machine()}-linux-gnu"))
-    return any((folder / library).exists() for folder in folders)
 
 
 def cpu_key() -> str:

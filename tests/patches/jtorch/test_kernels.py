@@ -1,5 +1,7 @@
 """The hand-written kernels, through the functions that use them: float32 (kernel) against float64 (host arithmetic)."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -100,3 +102,17 @@ def test_gradient_of_a_mask_is_not_lost():
     q, k = (torch.from_numpy(draw(2, n, 16, seed=n)) for n in (10, 12))
     F.scaled_dot_product_attention(q, k, k, m).square().sum().backward()
     assert bool((m.grad != 0).any())
+
+
+def test_a_kernels_source_is_a_short_line_that_changes_with_it():
+    from jtorch.kernels import norm, sources
+
+    one, other = sources.include("int a;\n", "trial"), sources.include("int b;\n", "trial")
+    assert one == sources.include("int a;\n", "trial") != other and len(one) < 300
+    path = one.partition("<")[2].partition(">")[0]
+    with open(path, encoding="utf-8") as file:
+        assert file.read() == "int a;\n"
+    os.remove(path)  # what a cleared cache does; a new process writes it again
+    sources.include.cache_clear()
+    assert sources.include("int a;\n", "trial") == one and os.path.exists(path)
+    assert len(norm._header(1, 2, True)) < 1500

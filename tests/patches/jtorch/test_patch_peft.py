@@ -58,10 +58,12 @@ def test_any_shape(shape, width, rank):
     compare(run(Linear.forward, adapted, x)[1], run(released, adapted, x)[1], 2e-6)
 
 
-def test_second_derivatives():
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_second_derivatives(dropout):
     found = []
     for forward in (Linear.forward, released):
-        adapted = layer()
+        adapted = layer(dropout=dropout)
+        torch.manual_seed(5)
         x = draw(4, 24).requires_grad_()
         weights = [adapted.lora_A.default.weight, adapted.lora_B.default.weight]
         grads = torch.autograd.grad((forward(adapted, x) ** 3).sum(), [x, *weights], create_graph=True)
@@ -81,6 +83,25 @@ def _hooked(adapted):
     adapted.base_layer.register_forward_hook(lambda module, args, result: result * 2)
 
 
+def _hooked_dropout(adapted):
+    adapted.lora_dropout.default.register_forward_hook(lambda module, args, result: result * 2)
+
+
+def _all_dropped(adapted):
+    adapted.lora_dropout["default"] = nn.Dropout(1.0)
+
+
+def test_dropout_draws_as_peft_does_and_not_in_evaluation():
+    x, states, adapted = draw(3, 24), [], layer(dropout=0.3)
+    for forward in (Linear.forward, released):
+        torch.manual_seed(5)
+        forward(adapted, x)
+        states.append(torch.get_rng_state())
+    assert states[0].equal(states[1]) and not states[0].equal(torch.manual_seed(5).get_state())
+    adapted.eval()
+    assert adapted(x).equal(adapted(x))
+
+
 def _two(adapted):
     adapted.update_layer("more", 3, lora_alpha=3, lora_dropout=0.0, init_lora_weights=False, use_rslora=False)
     adapted.set_adapter(["default", "more"])
@@ -88,8 +109,8 @@ def _two(adapted):
 
 @pytest.mark.parametrize("change", [
     _hooked, _two, lambda m: m.merge(), lambda m: m.enable_adapters(False),
-    lambda m: m.base_layer.weight.requires_grad_(True), lambda m: m.set_adapter("missing"),
-], ids=["hook", "two adapters", "merged", "disabled", "trained base", "no such adapter"])
+    lambda m: m.base_layer.weight.requires_grad_(True), lambda m: m.set_adapter("missing"), _hooked_dropout, _all_dropped,
+], ids=["hook", "two adapters", "merged", "disabled", "trained base", "no such adapter", "hook on dropout", "all dropped"])
 def test_other_cases_stay_with_peft(change):
     adapted, x = layer(), draw(3, 24).requires_grad_()
     change(adapted)

@@ -14,13 +14,6 @@ from types import SimpleNamespace
 import pytest
 from jtorch import core_build, startup, toolchain
 
-GPU = False
-try:
-    ctypes.CDLL("libcuda.so.1")
-    GPU = True
-except OSError:
-    pass
-
 
 def python(code: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
     """Run ``code`` in a fresh interpreter."""
@@ -235,7 +228,7 @@ def test_a_compiler_that_cannot_build_extensions_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- oneDNN and CUDA --------------------------------------------------------------------------------------------------
+# --- oneDNN -------------------------------------------------------------------------------------------------------------
 def test_onednn_is_the_environments_own():
     found = toolchain.find_onednn()
     text = (found.include / "oneapi/dnnl/dnnl_version.h").read_text()
@@ -255,29 +248,6 @@ def test_linking_onednn_replaces_what_is_broken_and_keeps_what_is_not(tmp_path):
     toolchain.link_onednn(tmp_path)
     assert os.lstat(first.lib).st_mtime_ns == before
     assert sorted(path.name for path in place.iterdir()) == ["include", "lib"]
-
-
-def test_cuda_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("JTORCH_CUDA", "0")
-    assert toolchain.decide_cuda() == toolchain.Cuda(False, "", "switched off by JTORCH_CUDA=0")
-    monkeypatch.delenv("JTORCH_CUDA")
-    monkeypatch.setenv("nvcc_path", "")
-    assert not toolchain.decide_cuda().usable
-
-
-@pytest.mark.skipif(GPU, reason="this machine has NVIDIA's driver")
-def test_an_nvcc_without_a_device_is_not_used(tmp_path, monkeypatch):
-    """Jittor would take it and fail to load the CUDA runtime."""
-    nvcc = tmp_path / "nvcc"
-    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.2, V12.2.140'\n")
-    nvcc.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.delenv("nvcc_path", raising=False)
-    monkeypatch.delenv("JTORCH_CUDA", raising=False)
-    decision = toolchain.decide_cuda()
-    assert not decision.usable
-    assert decision.nvcc == ""
-    assert "no NVIDIA driver" in decision.reason
 
 
 # --- the build's bookkeeping ------------------------------------------------------------------------------------------

@@ -1,0 +1,198 @@
+"""The fused kernels on an NVIDIA card: the same functions, arguments and results as the modules for the CPU, on float32,
+float16 and bfloat16 data. Convolutions and matrix products are Jittor's own there (cuDNN, cuBLAS).
+
+Compiled and, on a CPU, run thread by thread against NumPy (tests/patches/jtorch/test_cuda_kernels.py); not run on a card.
+"""
+
+import functools
+
+from .sources import jt, source
+
+_DEVICE = source("device.cuh")
+_ACTIVATION = _DEVICE + source("activation.cu")
+_SOFTMAX = _DEVICE + source("softmax.cu")
+_NORM = _ACTIVATION + source("norm.cu")
+_ATTENTION = _DEVICE + source("attention_tiles.cuh") + source("attention.cu")
+_ATTENTION_MMA = _DEVICE + source("attention_tiles.cuh") + source("attention_mma.cu")
+_ATTENTION_BACKWARD = _DEVICE + source("attention_tiles.cuh") + source("attention_backward.cu")
+_SUM, _ROWS = _DEVICE + source("sum.cu"), _DEVICE + source("rows.cu")
+_FUNCTORS = {"gelu": "card::Gelu()", "gelu_tanh": "card::GeluTanh()", "silu": "card::Silu()"}
+#: Widest head that attention here takes; wider ones go through matrix products.
+WIDEST = 160
+
+
+# --- activation.py ----------------------------------------------------------------------------------------------------
+def activate(kind, x):
+    """The activation of a variable of any shape."""
+    return jt.code(x.shape, x.dtype, [x], cuda_header=_ACTIVATION,
+                   cuda_src=f"card::activate({_FUNCTORS[kind]}, in0_p, out0_p, in0->num);")
+
+
+def activate_backward(kind, x, grad):
+    """The gradient of x from that of `activate`'s result."""
+    return jt.code(x.shape, x.dtype, [x, grad], cuda_header=_ACTIVATION,
+                   cuda_src=f"card::activate_backward({_FUNCTORS[kind]}, in0_p, in1_p, out0_p, in0->num);")
+
+
+def gated(kind, x):
+    """x[:, :width] * activation(x[:, width:]) of x [rows, 2 width]."""
+    rows, double = x.shape
+    return jt.code((rows, double // 2), x.dtype, [x], cuda_header=_ACTIVATION,
+                   cuda_src=f"card::gated({_FUNCTORS[kind]}, in0_p, out0_p, out0_shape0, out0_shape1);")
+
+
+def gated_backward(kind, x, grad):
+    """The gradient of x [rows, 2 width] from that of `gated`'s result."""
+    return jt.code(x.shape, x.dtype, [x, grad], cuda_header=_ACTIVATION,
+                   cuda_src=f"card::gated_backward({_FUNCTORS[kind]}, in0_p, in1_p, out0_p, in1_shape0, in1_shape1);")
+
+
+# --- softmax.py -------------------------------------------------------------------------------------------------------
+def softmax(x):
+    """Softmax over the last axis of x [rows, width]."""
+    return jt.code(x.shape, x.dtype, [x], cuda_header=_SOFTMAX,
+                   cuda_src="card::softmax(in0_p, out0_p, in0_shape0, in0_shape1);")
+
+
+def softmax_backward(y, grad):
+    """The gradient of `softmax`'s input from its result and that result's gradient."""
+    return jt.code(y.shape, y.dtype, [y, grad], cuda_header=_SOFTMAX,
+                   cuda_src="card::softmax_backward(in0_p, in1_p, out0_p, in0_shape0, in0_shape1);")
+
+
+# --- norm.py ----------------------------------------------------------------------------------------------------------
+_LAYOUT = '(int64_t)data["rows"], (int64_t)data["width"], (int64_t)data["inner"], (int64_t)data["groups"]'
+
+
+def _data(rows, inner, groups, eps=0.0):
+    return {"rows": float(rows[0]), "width": float(rows[1]), "inner": float(inner), "groups": float(groups), "eps": eps}
+
+
+def _with(inputs, *more):
+    """``inputs`` and those of ``more`` that are there, and the C++ names of ``more``."""
+    names, inputs = [], list(inputs)
+    for t in more:
+        names.append("(const float*)nullptr" if t is None else f"in{len(inputs)}_p")
+        if t is not None:
+            inputs.append(t)
+    return inputs, names
+
+
+def norm(x, weight, bias, rows, inner, groups, eps, silu=False):
+    """(y, mean [rows], 1 / deviation [rows]) of x, as in norm.py; ``weight`` and ``bias`` are float32."""
+    inputs, (w, b) = _with([x], weight, bias)
+    text = f'card::norm<{str(silu).lower()}>(in0_p, {w}, {b}, out0_p, out1_p, out2_p, {_LAYOUT}, data["eps"]);'
+    return jt.code([x.shape, (rows[0],), (rows[0],)], [x.dtype, "float32", "float32"], inputs, cuda_header=_NORM,
+                   cuda_src=text, data=_data(rows, inner, groups, eps))
+
+
+def _norm_backward(x, grad, mean, rstd, weight, bias, rows, inner, groups, silu, both):
+    inputs, (w, b) = _with([x, grad, mean, rstd], weight, bias)
+    inside = "out1_p" if both else "(decltype(out0_p))nullptr"
+    text = f"card::norm_backward<{str(silu).lower()}>(in0_p, in1_p, in2_p, in3_p, {w}, {b}, out0_p, {inside}, {_LAYOUT});"
+    n = 1 + both
+    r = jt.code([x.shape] * n, [x.dtype] * n, inputs, cuda_header=_NORM, cuda_src=text, data=_data(rows, inner, groups))
+    return r if both else r[0]
+
+
+def norm_backward(x, grad, mean, rstd, weight, rows, inner, groups):
+    """The gradient of x."""
+    return _norm_backward(x, grad, mean, rstd, weight, None, rows, inner, groups, False, False)
+
+
+def norm_silu_backward(x, grad, mean, rstd, weight, bias, rows, inner, groups, both=False):
+    """The gradient of x from that of SiLU of the result; with ``both`` the gradient of the result too."""
+    return _norm_backward(x, grad, mean, rstd, weight, bias, rows, inner, groups, True, both)
+
+
+def norm_weights(x, grad, mean, rstd, rows, inner, groups):
+    """The gradients of weight and bias, [channels] each, float32."""
+    channels = rows[1] // inner * groups
+    return jt.code([(channels,), (channels,)], ["float32"] * 2, [x, grad, mean, rstd], cuda_header=_NORM,
+                   cuda_src=f"card::norm_weights(in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, {_LAYOUT});",
+                   data=_data(rows, inner, groups))
+
+
+# --- attention.py -----------------------------------------------------------------------------------------------------
+def _place(name):
+    return f'card::Place{{(int64_t)data["{name}b"], (int64_t)data["{name}h"], (int64_t)data["{name}r"]}}'
+
+
+@functools.cache
+def _attention_source(text, mask, bits, names):
+    m, b = (f"in{at}_p" if at is not None else "nullptr" for at in (mask, bits))
+    head = f"""
+const card::Sizes sizes = {{(int64_t)data["B"], (int64_t)data["H"], (int64_t)data["L"], (int64_t)data["S"],
+                           (int)data["E"], (int)data["W"]}};
+const card::Rules rules = {{(const float*){m}, (const uint8_t*){b}, (int64_t)data["mask_batch"],
+                           (int64_t)data["mask_rows"], (float)data["keep"], data["causal"] != 0}};
+"""
+    for name in names:
+        text = text.replace(f"@{name}", _place(name))
+    return head + text
+
+
+def _attention(shapes, dtypes, inputs, mask, dropout, header, text, sizes, names, operands, scale, causal):
+    bits, keep = dropout or (None, 1.0)
+    at = [None, None]
+    for i, extra in enumerate((mask, bits)):
+        if extra is not None:
+            at[i] = len(inputs)
+            inputs.append(extra)
+    data = dict(zip("BHLSEW", map(float, sizes)), scale=scale, causal=float(causal), keep=1 / keep,
+                mask_batch=1.0 if mask is None else float(mask.shape[0]),
+                mask_rows=1.0 if mask is None else float(mask.shape[1]))
+    for name, place in zip(names, operands):
+        data |= {f"{name}b": float(place[1]), f"{name}h": float(place[2]), f"{name}r": float(place[3])}
+    return jt.code(shapes, dtypes, inputs, cuda_header=header, cuda_src=_attention_source(text, *at, names), data=data)
+
+
+def attention(q, k, v, sizes, scale, causal=False, mask=None, order=(0, 1, 2, 3), dropout=None):
+    """As attention.py's, for heads up to `WIDEST` wide; q, k and v are of one type, the result's; ``mask`` float32.
+
+    Half precision goes to the tensor cores of cards of compute capability 8.0 and up.
+    """
+    b, h, length, _, width, wide = sizes
+    shape = [0] * 4
+    for axis, n in zip(order, (b, h, length, wide)):
+        shape[axis] = n
+    steps = (shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3])
+    places = (q, k, v, (None, *(steps[axis] for axis in order[:3])))
+    if q.var.dtype in ("float16", "bfloat16") and min(jt.flags.cuda_archs, default=0) >= 80:
+        header, name = _ATTENTION_MMA, f"attention_mma<{-(-max(width, wide) // 16)}>"
+    else:  # one width at a time: all of them take a minute to compile
+        columns = -(-wide // 32)
+        header, name = _ATTENTION, f"attention_sized<{columns}, {8 if columns <= 3 else 4}>"
+    text = f"card::{name}(in0_p, @q, in1_p, @k, in2_p, @v, out0_p, @o, out1_p, sizes, rules, (float)data[\"scale\"]);"
+    return _attention([tuple(shape), (b * h * length,)], [q.var.dtype, "float32"], [q.var, k.var, v.var], mask, dropout,
+                      header, text, sizes, "qkvo", places, scale, causal)
+
+
+def attention_backward(q, k, v, result, lse, grad, sizes, scale, causal=False, mask=None, dropout=None):
+    """Gradients of q, k and v, as attention.py's."""
+    columns = min(c for c in (1, 2, 3, 5) if 32 * c >= max(sizes[4:]))
+    name = f"attention_backward_sized<{columns}, {8 if columns <= 2 else 4}>"
+    text = (f"card::{name}(in0_p, @q, in1_p, @k, in2_p, @v, in3_p, @o, in4_p, in5_p, @g, out3_p, out0_p, out1_p, out2_p, "
+            "sizes, rules, (float)data[\"scale\"]);")
+    shapes = [tuple(x.var.shape) for x in (q, k, v)] + [tuple(lse.shape)]
+    return _attention(shapes, [q.var.dtype] * 3 + ["float32"], [q.var, k.var, v.var, result.var, lse, grad.var], mask,
+                      dropout, _ATTENTION_BACKWARD, text, sizes, "qkvog", (q, k, v, result, grad), scale, causal)[:3]
+
+
+# --- sum.py and rows by number ----------------------------------------------------------------------------------------
+def sum_middle(x):
+    """Sum over the middle axis of a variable [outer, count, inner] -> [outer, inner]."""
+    return jt.code((x.shape[0], x.shape[2]), x.dtype, [x], cuda_header=_SUM,
+                   cuda_src="card::sum_middle(in0_p, out0_p, in0_shape0, in0_shape1, in0_shape2);")
+
+
+def take_rows(x, index):
+    """``x[index]`` of x [n, width] and integers [rows]."""
+    return jt.code((index.shape[0], x.shape[1]), x.dtype, [x, index], cuda_header=_ROWS,
+                   cuda_src="card::take_rows(in0_p, in1_p, out0_p, in1_shape0, in0_shape0, in0_shape1);")
+
+
+def give_rows(x, index, values, add):
+    """x [n, width] with ``values`` [rows, width] added to, or put in the place of, the rows that ``index`` names."""
+    return jt.code(x.shape, x.dtype, [x, index, values], cuda_header=_ROWS, cuda_src=(
+        f"card::give_rows<{str(bool(add)).lower()}>(in0_p, in1_p, in2_p, out0_p, in1_shape0, in0_shape0, in0_shape1);"))
