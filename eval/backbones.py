@@ -6,7 +6,9 @@
 ``lite``
     small networks that come with the project; numbers are not comparable with the leaderboard. EfficientNet-Lite0's 1280
     last features stand for DINO (and for Inception's 2048), the 40 channel means of its first two stages for Inception's
-    64, the mean 1 − cosine of its first five stages' maps for LPIPS; a small CLIP of emoji for CLIP.
+    64, the mean 1 − cosine of its first five stages' maps for LPIPS; a small CLIP of emoji for CLIP. CLIP-IQA is not by
+    CLIP: the small one is trained to see through blur and noise, and knows no "good photo" (see eval/README.md).
+    In its place stand the cosines of EfficientNet-Lite0's features to those of sound and of spoilt pictures.
 ``dino=FOLDER``, ``clip=FOLDER``, ``clip_iqa=FOLDER``
     a transformers folder of your own in that role; ``FOLDER`` alone is one more folder to look for weights in.
 """
@@ -20,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from eval import extractors, weights
-from eval.extractors import Clip, LpipsNetwork, VectorNetwork
+from eval.extractors import LITE_QUALITY, Clip, LockedClip, LpipsNetwork, VectorNetwork
 from jdiff_style.errors import UserError
+from jdiff_style.hashes import SUMS_FILE, check_sums
+from jdiff_style.picture_features import PROJECTION_FILE, PROJECTION_INFO, projection_info
 
 #: Every feature that a metric may need, and the role whose network makes it.
 FEATURES = {
@@ -42,6 +46,8 @@ LPIPS_FILES = {
     "vgg": ("vgg16", "lpips_vgg"),
 }
 LITE_CLIP = Path(__file__).resolve().parents[1] / "data" / "base" / "emoji-clip"
+#: Small packs have fewer references than the 64 pictures that FID asks for; lite's number is a rough one anyway.
+LITE_MINIMUMS = {"fid": 20}
 
 
 class Unavailable(Exception):
@@ -59,6 +65,7 @@ class Backbones:
 
     Attributes:
         deviation: why numbers are not comparable with the leaderboard's, or None; as far as networks were asked for.
+        minimums: see :class:`eval.metrics.base.Setting`.
 
     Raises:
         UserError: ``lpips_net`` is given with the lite backbones, which have a stand-in of their own.
@@ -72,6 +79,7 @@ class Backbones:
         lpips_net: str = "squeeze",
     ):
         self.kind, self.folders, self.own, self.lpips_net = kind, list(folders), dict(own or {}), lpips_net
+        self.minimums = LITE_MINIMUMS if kind == "lite" else {}
         self._found: dict[str, dict[str, Any]] = {}
         self._clips: dict[Path, Clip] = {}
         self._deviations: list[str] = []
@@ -113,10 +121,22 @@ class Backbones:
             found.append(extractors.dino(Path(used["path"]), used["sha256"]))
             wanted.discard("dino")
         seen = wanted & {"dino", "fid64", "fid2048"}
+        if self.kind == "lite" and "clip_iqa" in wanted and "clip_iqa" not in self.own:
+            seen = seen | {"clip_iqa"}
+            wanted.discard("clip_iqa")
+        locked: LockedClip | None = None
+        if seen and self.kind == "lite" and "clip" in wanted:
+            clip = self._clip("clip")
+            if isinstance(clip, LockedClip):  # the same network, run once
+                locked, seen = clip, seen | {"clip"}
+                wanted.discard("clip")
         if seen:
-            used = self._found[str(FEATURES[min(seen)])]
-            make = extractors.lite if self.kind == "lite" else extractors.inception
-            found.append(make(Path(used["path"]), used["sha256"], seen))
+            used = self._found[str(FEATURES[min(seen - {"clip"})])]
+            path, sha256 = Path(used["path"]), used["sha256"]
+            if self.kind == "lite":
+                found.append(extractors.lite(path, sha256, seen, locked))
+            else:
+                found.append(extractors.inception(path, sha256, seen))
         if "clip_iqa" in wanted and self.kind == "official" and "clip_iqa" not in self.own:
             used = self._found["clip_iqa"]
             found.append(extractors.clip_iqa(Path(used["path"]), used["sha256"], protocol))
@@ -154,13 +174,17 @@ class Backbones:
     def _find(self, role: str) -> dict[str, Any]:
         """Model, path and hashes of a role's network."""
         if role in self.own:
-            return _used(str(self.own[role]), self.own[role], _folder_hash(self.own[role], role))
+            return self._describe_own(role, self.own[role])
         try:
-            if role in ("clip", "clip_iqa") and self.kind == "lite":
+            if role == "clip" and self.kind == "lite":
                 return self._find_lite_clip()
             if self.kind == "lite":
                 found = weights.find("efficientnet_lite0", self.folders)
-                return _used("EfficientNet-Lite0", found.path, found.sha256)
+                used = _used("EfficientNet-Lite0", found.path, found.sha256)
+                if role != "clip_iqa":
+                    return used
+                anchors = {"anchors": str(LITE_QUALITY), "anchors_sha256": weights.sha256_of(LITE_QUALITY)}
+                return used | anchors | {"model": "EfficientNet-Lite0 between sound and spoilt pictures, no CLIP"}
             if role == "clip_iqa":
                 found = weights.find("clip_rn50", self.folders)
                 return _used("CLIP RN50 without positional embedding", found.path, found.sha256)
@@ -179,9 +203,27 @@ class Backbones:
             raise Unavailable(f"needs weights: {error}") from error
 
     def _find_lite_clip(self) -> dict[str, Any]:
-        if not (LITE_CLIP / "config.json").is_file():
-            raise Unavailable("needs the small CLIP in data/base/emoji-clip, which is not there")
-        return _used("emoji-clip", LITE_CLIP, _folder_hash(LITE_CLIP, "clip"))
+        for name in ("config.json", PROJECTION_INFO, SUMS_FILE):
+            if not (LITE_CLIP / name).is_file():
+                raise Unavailable(
+                    f"needs the small CLIP, and {LITE_CLIP / name} is not there: `jdiff train --recipe "
+                    f"data/recipes/emoji-clip.yaml` and `jdiff export RUN {LITE_CLIP}` make it; or bring one as "
+                    "clip=FOLDER"
+                )
+        check_sums(LITE_CLIP, "--backbones lite")
+        return self._describe_own("clip", LITE_CLIP) | {"model": "emoji-clip", "checked": "SHA-256"}
+
+    def _describe_own(self, role: str, folder: Path) -> dict[str, Any]:
+        used = _used(str(folder), folder, _folder_hash(folder, role))
+        if role == "dino" or not (folder / PROJECTION_INFO).is_file():
+            return used
+        about, network = projection_info(folder), weights.find("efficientnet_lite0", self.folders)
+        if about["sha256"] != network.sha256:
+            raise UserError(
+                f"{folder}: its projection is for {about['network']} with SHA-256 {about['sha256']}, and {network.path} has "
+                f"{network.sha256}; it needs the weights that it was trained on"
+            )
+        return used | {"projection_sha256": weights.sha256_of(folder / PROJECTION_FILE), "image_sha256": network.sha256}
 
     def _clip(self, role: str) -> Clip:
         """One CLIP per folder, whatever its roles."""
@@ -189,7 +231,11 @@ class Backbones:
         used = self._found[role]
         folder = Path(used["path"])
         if folder not in self._clips:
-            self._clips[folder] = Clip(folder, used["sha256"])
+            if "projection_sha256" in used:
+                network = weights.find("efficientnet_lite0", self.folders)
+                self._clips[folder] = LockedClip(folder, used["sha256"], network)
+            else:
+                self._clips[folder] = Clip(folder, used["sha256"])
         return self._clips[folder]
 
 
@@ -201,6 +247,8 @@ def _folder_hash(folder: Path, role: str) -> str:
     """SHA-256 of a transformers folder's weights; raises UserError where it is no model for the role."""
     config = weights.configuration(folder)
     wanted = "dinov2" if role == "dino" else "clip"
+    if role != "dino" and (folder / PROJECTION_INFO).is_file():
+        wanted = "clip_text_model"  # the small CLIP, whose image side is EfficientNet-Lite0
     if config is not None and config.get("model_type") != wanted:
         kind = config.get("model_type")
         raise UserError(f"--backbones: {role}={folder} is a model of type {kind!r}; {role} needs one of type {wanted!r}")

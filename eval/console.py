@@ -30,11 +30,9 @@ def as_text(report: dict[str, Any], all_styles: bool = False) -> str:
         f"protocol {report['protocol']}: {counts['scored']} of {counts['expected']} pictures, {counts['styles']} styles"
         + (" (partial score)" if report["partial"] else "")
     ]
-    networks = report["backbones"]["networks"]
-    lines += [f"backbones {report['backbones']['kind']}"] if networks else []
-    lines += [f"  {role}: {used['model']} (SHA-256 {used['sha256'][:12]}…)" for role, used in networks.items()]
+    lines += _networks(report)
     if report["not_comparable"]:
-        lines.append(report["not_comparable"].upper()[0] + report["not_comparable"][1:])
+        lines.append(report["not_comparable"][0].upper() + report["not_comparable"][1:])
     table = Table(box=None, pad_edge=False)
     level = f"{report['bootstrap']['level']:.0%} interval"
     for title in ("", "value", "better", level):
@@ -60,6 +58,12 @@ def as_text(report: dict[str, Any], all_styles: bool = False) -> str:
     return "\n".join([*lines, *_troubles(report)])
 
 
+def _networks(report: dict[str, Any]) -> list[str]:
+    used = report["backbones"]["networks"]
+    lines = [f"backbones {report['backbones']['kind']}"] if used else []
+    return lines + [f"  {role}: {entry['model']} (SHA-256 {entry['sha256'][:12]}…)" for role, entry in used.items()]
+
+
 def _troubles(report: dict[str, Any]) -> list[str]:
     treated = "counted as failures" if report["protocol"] == "corrected" else "not counted"
     lines = []
@@ -68,6 +72,11 @@ def _troubles(report: dict[str, Any]) -> list[str]:
     if report["unreadable"]:
         unreadable = [f"{entry['path']} ({entry['reason']})" for entry in report["unreadable"]]
         lines.append(f"unreadable, {treated}: {some(unreadable)}")
+    if report["styles_without_pictures"]:
+        lines.append(f"styles without a readable picture, {treated}: {some(report['styles_without_pictures'])}")
+    if report["references_left_out"]:
+        left_out = [f"{entry['path']} ({entry['reason']})" for entry in report["references_left_out"]]
+        lines.append(f"references left out: {some(left_out)}")
     if report["styles_without_words"]:
         lines.append(f"styles without prompt words, not scored: {some(report['styles_without_words'])}")
     if report["unexpected"]:
@@ -87,13 +96,14 @@ def _troubles(report: dict[str, Any]) -> list[str]:
 
 def compared(report: dict[str, Any], all_styles: bool = False) -> str:
     """The lines of a comparison, see :func:`eval.bootstrap.paired`; a difference is B − A, with its interval."""
-    lines = []
+    lines = [f"protocol {report['a']['protocol']}", *_networks(report["a"])]
     for letter in ("a", "b"):
         run = report[letter]
         partial = " (partial score)" if run["partial"] else ""
         counts = f"{run['counts']['scored']} of {run['counts']['expected']} pictures{partial}"
         lines.append(f"{letter.upper()}: {run['generated']}: {counts}")
-    lines += sorted({run["not_comparable"] for run in (report["a"], report["b"]) if run["not_comparable"]})
+    for reason in sorted({run["not_comparable"] for run in (report["a"], report["b"]) if run["not_comparable"]}):
+        lines.append(reason[0].upper() + reason[1:])
     lines.append(f"{report['pairs']} pictures in both")
     table = Table(box=None, pad_edge=False)
     for title in ("", "A", "B", "B - A", "interval", ""):

@@ -11,10 +11,17 @@ import numpy as np
 
 from eval.metrics.clip_iqa import PROMPTS
 from eval.preprocess import AS_IT_IS, LITE_INPUT, LPIPS_INPUT, VERSION, Preprocessing
+from eval.weights import Found, sha256_of
 from jdiff_style.errors import UserError
+from jdiff_style.picture_features import PROJECTION_FILE
 
 TEXT_BATCH = 64
-
+#: Where sound and spoilt pictures lie among EfficientNet-Lite0's features; scripts/make_quality_anchors.py makes it.
+LITE_QUALITY = Path(__file__).with_name("lite_quality.npz")
+#: CLIP-IQA multiplies cosines by 100, which suits CLIP. Those of EfficientNet differ more: blur and noise move them by 0.1.
+LITE_SHARE = np.float32(0.2)
+#: How many features EfficientNet-Lite0 has.
+LITE_FEATURES = 1280
 
 #: What decides a model's answers beside its weights and its preprocessing: sizes, activations, how words are cut.
 _SETTINGS = ("config.json",)
@@ -132,8 +139,12 @@ def inception(path: Path, sha256: str, features: Collection[str]) -> VectorNetwo
     return VectorNetwork(key_of("fid" + "-".join(names), sha256), AS_IT_IS, load, gives)
 
 
-def lite(path: Path, sha256: str, features: Collection[str]) -> VectorNetwork:
-    """EfficientNet-Lite0: ``fid64`` is 40 channel means of its first two stages, ``dino`` and ``fid2048`` 1280 features."""
+def lite(path: Path, sha256: str, features: Collection[str], clip: LockedClip | None = None) -> VectorNetwork:
+    """EfficientNet-Lite0: ``fid64`` is 40 channel means of its first two stages, ``dino`` and ``fid2048`` 1280 features.
+
+    ``clip_iqa`` is the cosine of these 1280 to the anchors in :data:`LITE_QUALITY`, sound pictures and spoilt ones, times
+    :data:`LITE_SHARE`; ``clip`` is their projection into the space of ``clip``.
+    """
 
     def load() -> Callable[[Any], Any]:
         import torch
@@ -142,17 +153,27 @@ def lite(path: Path, sha256: str, features: Collection[str]) -> VectorNetwork:
 
         network = EfficientNetLite0.from_file(path)
         first, second = MIDDLE_CHANNELS[:2]
+        anchors = torch.from_numpy(LITE_SHARE * np.load(LITE_QUALITY)["anchors"])
 
         def run(images: Any) -> Any:
             last, style = network.describe(images)
             # Per map its means, then its deviations.
-            return torch.cat([style[:, :first], style[:, 2 * first : 2 * first + second], last], 1)
+            means = [style[:, :first], style[:, 2 * first : 2 * first + second]]
+            vectors = [] if clip is None else [_unit(clip.projection(last))]
+            return torch.cat([*means, last, _unit(last) @ anchors.t(), *vectors], 1)
 
         return run
 
-    gives = {"fid64": slice(0, 40), "fid2048": slice(40, None), "dino": slice(40, None)}
+    end = 40 + LITE_FEATURES
+    gives = {"fid64": slice(0, 40), "fid2048": slice(40, end), "dino": slice(40, end), "clip_iqa": slice(end, end + 2)}
+    gives |= {} if clip is None else {"clip": slice(end + 2, None)}
+    made = LITE_QUALITY.read_bytes() + repr(LITE_SHARE).encode() + (b"" if clip is None else clip.projection_sha256.encode())
+    made_of = hashlib.sha256(made).hexdigest()[:12]
     return VectorNetwork(
-        key_of("lite", sha256), LITE_INPUT, load, {name: part for name, part in gives.items() if name in features}
+        f"{key_of('lite', sha256)}-{made_of}",
+        LITE_INPUT,
+        load,
+        {name: part for name, part in gives.items() if name in features},
     )
 
 
@@ -274,12 +295,58 @@ class Clip:
             self._tokenizer = self._tokenizer or _load_tokenizer(self.folder)
             for start in range(0, len(new), TEXT_BATCH):
                 part = new[start : start + TEXT_BATCH]
-                limit = self.model.config.text_config.max_position_embeddings
+                limit = self._longest_text()
                 tokens = self._tokenizer(part, padding=True, truncation=True, max_length=limit, return_tensors="pt")
                 with torch.no_grad():
-                    rows = _unit(self.model.get_text_features(**tokens)).cpu().numpy()
+                    rows = _unit(self._text_vectors(tokens)).cpu().numpy()
                 self._texts.update(zip(part, rows, strict=True))
         return np.stack([self._texts[text] for text in texts]).astype(np.float32)
+
+    def _longest_text(self) -> int:
+        return self.model.config.text_config.max_position_embeddings
+
+    def _text_vectors(self, tokens: Any) -> Any:
+        return self.model.get_text_features(**tokens)
+
+
+class LockedClip(Clip):
+    """The small CLIP of the ``clip`` stage: a text tower, and a projection of EfficientNet-Lite0's features.
+
+    Args:
+        folder: as ``jdiff export`` writes it.
+        sha256: of the text tower's weights.
+        network: EfficientNet-Lite0's weights on this machine.
+
+    Raises:
+        UserError: the projection is unreadable.
+    """
+
+    def __init__(self, folder: Path, sha256: str, network: Found):
+        self.folder, self.sha256, self.image_network = folder, sha256, network
+        self._model = self._tokenizer = None
+        self._texts = {}
+        from jdiff_style.image_projection import load_projection
+
+        self.projection = load_projection(folder)
+        self.projection_sha256 = sha256_of(folder / PROJECTION_FILE)
+
+    @property
+    def model(self) -> Any:
+        if self._model is None:
+            self._model = _load_model("CLIPTextModelWithProjection", self.folder)
+        return self._model
+
+    def network(self, features: Sequence[str]) -> VectorNetwork:
+        """The extractor of ``clip``. Raises UserError for ``clip_iqa``: quality is not among the words that it learnt."""
+        if set(features) != {"clip"}:
+            raise UserError(f"--backbones: clip_iqa={self.folder} is a small CLIP for clip= only; give a CLIPModel's folder")
+        return lite(self.image_network.path, self.image_network.sha256, ["clip"], self)
+
+    def _longest_text(self) -> int:
+        return self.model.config.max_position_embeddings
+
+    def _text_vectors(self, tokens: Any) -> Any:
+        return self.model(**tokens).text_embeds
 
 
 def _unit(vectors: Any) -> Any:

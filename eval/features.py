@@ -1,6 +1,7 @@
 """Features of pictures: each computed once for all metrics, in batches, kept by content.
 
-In memory are a few batches of decoded pictures and one style's reference activations, however many pictures there are.
+In memory are a few batches of decoded pictures, limited in number and pixels, and one style's reference activations,
+however many pictures there are.
 Every picture is decoded on every run, so that damage shows; what is cached is the networks' work.
 """
 
@@ -17,12 +18,15 @@ import numpy as np
 
 from eval.cache import FeatureCache, content_hash
 from eval.decode import Decoders, Order, decode
+from eval.images import pixels_of
 from eval.preprocess import Preprocessing
 
 #: Diversity looks at so many pictures of a style at most: 496 pairs.
 DIVERSITY_PICTURES = 32
 #: A network is given so many pixels a call at most, one picture aside: 16 pictures of 1024 × 1024.
 CALL_PIXELS = 2**24
+#: Pictures kept at their own size are decoded in groups of so many pixels at most, one picture aside.
+GROUP_PIXELS = 2**24
 
 
 class Extractor(Protocol):
@@ -99,6 +103,8 @@ class FeaturePass:
     ) -> Iterator[list[Loaded]]:
         """Load pictures in groups of at most one batch; a group never holds two tags.
 
+        Where a network wants pictures at their own size, groups of large ones are smaller (:data:`GROUP_PIXELS`).
+
         Args:
             items: (tag, file), e.g. the style as tag.
             extra: inputs to prepare and leave in ``Loaded.inputs``, for :class:`PairDistances`.
@@ -122,11 +128,14 @@ class FeaturePass:
 
     def _groups(self, items: Iterable[tuple[Any, Path]]) -> Iterator[list[tuple[Any, Path]]]:
         group: list[tuple[Any, Path]] = []
+        large, held = any(network.prepare.keeps_size for network in self.extractors), 0
         for item in items:
-            if group and (len(group) == self.batch or group[0][0] != item[0]):
+            pixels = pixels_of(item[1]) if large else 0
+            if group and (len(group) == self.batch or group[0][0] != item[0] or held + pixels > GROUP_PIXELS):
                 yield group
-                group = []
+                group, held = [], 0
             group.append(item)
+            held += pixels
         if group:
             yield group
 

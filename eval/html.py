@@ -106,7 +106,7 @@ def _values(report: dict[str, Any], matching: Matching) -> dict[str, str]:
             f'<option value="{html.escape(files.style.id)}">{html.escape(files.style.id)}</option>'
             for files in matching.styles
         ),
-        "references": "".join(_reference_rules(matching)),
+        "references": "".join(_reference_rules(report, matching)),
     }
 
 
@@ -144,19 +144,28 @@ def _bars(report: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _reference_rules(matching: Matching) -> list[str]:
+def _references(report: dict[str, Any], matching: Matching) -> dict[str, list[Path]]:
+    """Style -> the references that it was scored against."""
+    left_out = {entry["path"] for entry in report["references_left_out"]}
+    return {
+        files.style.id: [image.path for image in files.style.images if str(image.path) not in left_out]
+        for files in matching.styles
+    }
+
+
+def _reference_rules(report: dict[str, Any], matching: Matching) -> list[str]:
     """One CSS rule per reference, so that a picture that many cards show is in the page once."""
     rules = []
-    for number, files in enumerate(matching.styles):
-        for index, image in enumerate(files.style.images):
-            source = _embedded(image.path, REFERENCE)
+    for number, paths in enumerate(_references(report, matching).values()):
+        for index, path in enumerate(paths):
+            source = _embedded(path, REFERENCE)
             rules.append(f".r{number}-{index}{{background-image:url({source})}}\n")
     return rules
 
 
 def _write_cards(file: TextIO, report: dict[str, Any], matching: Matching) -> None:
-    numbers = {files.style.id: number for number, files in enumerate(matching.styles)}
-    references = {files.style.id: files.style.images for files in matching.styles}
+    references = _references(report, matching)
+    numbers = {style: number for number, style in enumerate(references)}
     flagged = {
         (entry["style"], entry["word"])
         for entry in report["metrics"]["copies"].get("nearest", ())
@@ -175,8 +184,8 @@ def _write_cards(file: TextIO, report: dict[str, Any], matching: Matching) -> No
             for key, value in row["scores"].items()
         )
         refs = "".join(
-            f'<i class="r{numbers[row["style"]]}-{index}" title="{html.escape(image.path.name)}"></i>'
-            for index, image in enumerate(references[row["style"]])
+            f'<i class="r{numbers[row["style"]]}-{index}" title="{html.escape(path.name)}"></i>'
+            for index, path in enumerate(references[row["style"]])
         )
         note = f"<p>{html.escape(state)}{': ' + html.escape(row['reason']) if 'reason' in row else ''}</p>"
         file.write(

@@ -21,6 +21,8 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 #: resizing the short edge of a thin one makes its long edge huge.
 MAX_PIXELS = 2**25
 MAX_ASPECT = 16
+#: Pillow's decoders raise many kinds of error on damaged files; whichever it is, the file is at fault.
+_FAULTS = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error)
 
 
 class UnreadableImage(Exception):
@@ -64,11 +66,21 @@ def read_picture(path: Path) -> tuple[np.ndarray, list[str]]:
             rgb = _to_rgb(upright)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError) as error:
         raise UnreadableImage(f"{path}: too large to be a generated picture ({error})") from error
-    # Pillow's decoders raise many kinds of error on damaged files; whichever it is, the file is at fault.
-    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error, zlib.error) as error:
+    except _FAULTS as error:
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else f"{error}".replace(str(path), "")
         raise UnreadableImage(f"{path}: {reason}") from error
     return np.ascontiguousarray(rgb[..., ::-1]), notes
+
+
+def pixels_of(path: Path) -> int:
+    """How many pixels a file claims to have, by its head alone; 0 where that cannot be read or would be refused."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+            _refuse_shape(path, opened.size)
+            return opened.size[0] * opened.size[1]
+    # Decoding will say what is wrong with it.
+    except (UnreadableImage, Image.DecompressionBombError, *_FAULTS):
+        return 0
 
 
 def _refuse_shape(path: Path, size: tuple[int, int]) -> None:

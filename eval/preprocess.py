@@ -45,6 +45,11 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     rounded: bool = False
 
+    @property
+    def keeps_size(self) -> bool:
+        """Whether what comes out is as large as the picture."""
+        return self.size is None and self.shortest is None and self.crop is None
+
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Prepare one picture.
 

@@ -26,7 +26,8 @@ from jdiff_style.errors import UserError
 if TYPE_CHECKING:
     from eval.backbones import Backbones
     from eval.matching import Matching
-    from eval.scoring import Options, Run
+    from eval.report import Options
+    from eval.scoring import Run
     from jdiff_style.packs import Pack
 
 LPIPS_NETS = ("squeeze", "alex", "vgg")
@@ -140,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _total(arguments: argparse.Namespace) -> int:
-    from eval.scoring import total_report
+    from eval.report import total_report
 
     if arguments.generated or arguments.pack:
         raise UserError("--total: takes given parts only; leave out --generated and --pack")
@@ -255,7 +256,7 @@ def _backbones(arguments: argparse.Namespace) -> Backbones:
 
 def _options(arguments: argparse.Namespace, pack: Pack) -> Options:
     from eval.cache import default_folder
-    from eval.scoring import Options
+    from eval.report import Options
 
     return Options(
         protocol=arguments.protocol,
@@ -268,6 +269,7 @@ def _options(arguments: argparse.Namespace, pack: Pack) -> Options:
         copy_threshold=arguments.copy_threshold,
         minimum=arguments.minimum,
         drift=tuple(arguments.drift) if arguments.drift else None,
+        strict=arguments.strict,
     )
 
 
@@ -305,7 +307,8 @@ def _run(
     if progress:
         progress.close()
     run.report["pack"] = str(arguments.pack)
-    run.report["references_left_out"] = [str(path) for path, _ in pack.skipped]
+    skipped = [{"path": str(path), "reason": reason} for path, reason in pack.skipped]
+    run.report["references_left_out"] = skipped + run.report["references_left_out"]
     return run
 
 

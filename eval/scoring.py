@@ -1,21 +1,15 @@
-"""One pass over references and generated pictures: features, metrics, intervals, report.
-
-The report is ready for JSON; ``eval/README.md`` documents it.
-"""
+"""One pass over references and generated pictures: features, metrics, report."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eval.backbones import Backbones, Unavailable
-from eval.bootstrap import LEVEL, ROUNDS, SEED, intervals
 from eval.cache import FeatureCache
 from eval.decode import Decoders, default_workers
 from eval.features import FeaturePass, Loaded, PairDistances
@@ -23,39 +17,8 @@ from eval.images import ENDINGS
 from eval.matching import Matching
 from eval.metrics import METRICS
 from eval.metrics.base import Metric, Picture, Reference, Setting
-from eval.total import missing_parts, total_score
+from eval.report import Options, Work, make_report
 from jdiff_style.errors import UserError
-
-SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure.
-
-    Attributes:
-        protocol: ``challenge`` leaves missing pictures out of every mean, ``corrected`` counts them as failures.
-        candidates: CLIP-R's words; empty takes the pack's own.
-        candidates_from: the file that replaced the pack's list of candidates, or None.
-        cache: folder of cached features; None keeps none.
-        workers: decoding processes; None chooses by the number of pictures.
-        batch: pictures per call of a network.
-        rounds: bootstrap resamples; 0 for no intervals.
-        copy_threshold: see :class:`eval.metrics.base.Setting`.
-        minimum: likewise.
-        drift: folders of the base model's and the tuned model's pictures without trigger, or None.
-    """
-
-    protocol: str = "challenge"
-    candidates: tuple[str, ...] = ()
-    candidates_from: Path | None = None
-    cache: Path | None = None
-    workers: int | None = None
-    batch: int = 16
-    rounds: int = ROUNDS
-    copy_threshold: float = 0.95
-    minimum: int | None = None
-    drift: tuple[Path, Path] | None = None
 
 
 @dataclass
@@ -64,21 +27,6 @@ class Run:
 
     report: dict[str, Any]
     metrics: dict[str, Metric]
-
-
-@dataclass
-class _Work:
-    """What is collected while pictures go by."""
-
-    matching: Matching
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    unreadable: list[dict[str, str]] = field(default_factory=list)
-    notes: list[dict[str, str]] = field(default_factory=list)
-    sizes: Counter[str] = field(default_factory=Counter)
-    pictures: list[dict[str, Any]] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    references: int = 0
 
 
 def score(
@@ -98,15 +46,21 @@ def score(
         progress: called with the number of pictures done, references included.
 
     Raises:
-        UserError: a reference cannot be read, weights are damaged, or a decoding process was killed.
+        UserError: no reference of a style can be read (or one cannot, where strict), weights are damaged, or a decoding
+            process was killed.
     """
     options = options or Options()
-    work = _Work(matching)
+    work = Work(matching)
     words = options.candidates or tuple(
         dict.fromkeys(word for files in matching.styles for word in files.style.prompts.values())
     )
     setting = Setting(
-        options.protocol, words, _embedder(matching, names, backbones), options.copy_threshold, options.minimum
+        options.protocol,
+        words,
+        _embedder(matching, names, backbones),
+        options.copy_threshold,
+        options.minimum,
+        backbones.minimums,
     )
     cache = FeatureCache(options.cache)
     work.refused = prepare(names, backbones, options.drift is not None, setting)
@@ -119,13 +73,13 @@ def score(
     try:
         with Decoders(workers) as decoders:
             loader = FeaturePass(networks, cache, decoders, options.protocol if "hist" in needs else None, options.batch)
-            references = _references(work, loader, progress)
+            references = _references(work, loader, options.strict, progress)
             _generated(work, loader, references, needs, backbones, options, progress)
             if "drift" in work.metrics and options.drift:
                 _drift(work, options, backbones, loader)
     except FloatingPointError as error:
         raise UserError(f"--backbones: {error}; the weights are damaged or do not belong to this network") from error
-    return Run(_report(work, names, backbones, options, words), work.metrics)
+    return Run(make_report(work, names, backbones, options, words), work.metrics)
 
 
 def _embedder(matching: Matching, names: Sequence[str], backbones: Backbones) -> Callable[[Sequence[str]], np.ndarray]:
@@ -169,7 +123,9 @@ def prepare(
     return refused
 
 
-def _references(work: _Work, loader: FeaturePass, progress: Callable[[int], None] | None) -> dict[str, list[Loaded]]:
+def _references(
+    work: Work, loader: FeaturePass, strict: bool, progress: Callable[[int], None] | None
+) -> dict[str, list[Loaded]]:
     """Load all references and begin the metrics with them. Inputs are dropped; vectors stay until the metrics have them."""
     shared = [metric for metric in work.metrics.values() if metric.shared]
     wanted = {name for metric in shared if metric.reference_features for name in metric.needs}
@@ -177,15 +133,23 @@ def _references(work: _Work, loader: FeaturePass, progress: Callable[[int], None
     only = FeaturePass(needed, loader.cache, loader.decoders, loader.histogram, loader.batch)
     items = [(files.style.id, image.path) for files in work.matching.styles for image in files.style.images]
     found: dict[str, list[Loaded]] = {files.style.id: [] for files in work.matching.styles}
+    bad: dict[str, str] = {}
     for group in only.load(items):
         for item in group:
-            if item.error:
-                raise UserError(f"--pack: style {item.tag}: {item.path}: {item.error}; repair or remove that reference")
+            if item.error is not None:
+                if strict:
+                    raise UserError(f"--pack: {item.path}: {item.error}; repair or remove that reference")
+                work.left_out.append({"path": str(item.path), "reason": item.error})
+                bad[item.tag] = f"{item.path.name}: {item.error}"
+                continue
             work.notes += [{"path": str(item.path), "note": note} for note in item.notes]
             found[item.tag].append(item)
             work.references += 1
         if progress:
-            progress(work.references)
+            progress(work.references + len(work.left_out))
+    for style_id, readable in found.items():
+        if not readable:
+            raise UserError(f"--pack: style {style_id}: none of its references can be read ({bad[style_id]}); repair one")
     for metric in (metric for metric in work.metrics.values() if metric.shared):
         metric.begin(
             {style: [Reference(str(item.path), item.features) for item in items] for style, items in found.items()}
@@ -197,7 +161,7 @@ def _references(work: _Work, loader: FeaturePass, progress: Callable[[int], None
 
 
 def _generated(
-    work: _Work,
+    work: Work,
     loader: FeaturePass,
     references: dict[str, list[Loaded]],
     needs: set[str],
@@ -215,7 +179,7 @@ def _generated(
         (files.style.id, path): word for files in work.matching.styles for word, path in files.found.items()
     }  # fmt: skip
     extra = {"lpips": pairs.network.prepare} if pairs else None
-    done, style = work.references, None
+    done, style = work.references + len(work.left_out), None
     for group in loader.load(words, extra):
         if pairs and group[0].tag != style:
             style = group[0].tag
@@ -254,7 +218,7 @@ def _row(key: tuple[str, str], item: Loaded, state: str) -> dict[str, Any]:
     return row | ({"reason": item.error} if item.error else {"width": item.size[0], "height": item.size[1]})
 
 
-def _drift(work: _Work, options: Options, backbones: Backbones, used: FeaturePass) -> None:
+def _drift(work: Work, options: Options, backbones: Backbones, used: FeaturePass) -> None:
     """Feed the pictures that both drift folders hold under the same name, through a network of the pass where it fits."""
     base, tuned = options.drift or (Path(), Path())
     for folder in (base, tuned):
@@ -285,107 +249,3 @@ def _drift(work: _Work, options: Options, backbones: Backbones, used: FeaturePas
         both = {"dino": after.features["dino"], "dino_base": before.features["dino"]}
         place = "" if name.parent == Path() else name.parent.as_posix()
         work.metrics["drift"].update(Picture(place, name.name, both))
-
-
-def _report(
-    work: _Work, names: Sequence[str], backbones: Backbones, options: Options, words: Sequence[str]
-) -> dict[str, Any]:
-    matching = work.matching
-    missing = [f"{files.style.id}/{word}" for files in matching.styles for word in files.missing]
-    bad = len(missing) + len(work.unreadable)
-    unexpected = [str(path) for files in matching.styles for path in files.unexpected]
-    unexpected += [*(str(path) for path in matching.others), *work.unexpected]
-    report: dict[str, Any] = {
-        "schema": SCHEMA,
-        "protocol": options.protocol,
-        "generated": str(matching.folder),
-        "backbones": backbones.describe({name for metric in work.metrics.values() for name in metric.needs}),
-        "counts": {
-            "styles": len(matching.styles),
-            "references": work.references,
-            "expected": matching.expected,
-            "scored": matching.expected - bad,
-            "missing": len(missing),
-            "unreadable": len(work.unreadable),
-            "unexpected": len(unexpected),
-        },
-        "partial": bad > 0,
-        "not_comparable": None,
-        "missing": missing,
-        "unreadable": work.unreadable,
-        "unexpected": unexpected,
-        "styles_without_words": matching.without_words,
-        "notes": work.notes,
-        "sizes": dict(work.sizes.most_common()),
-        "bootstrap": {"rounds": options.rounds, "level": LEVEL, "seed": SEED},
-        "metrics": {},
-    }
-    limits: dict[str, list[float] | None] = {}
-    for name in METRICS:
-        report["metrics"][name] = _entry(work, name, names)
-        if report["metrics"][name]["value"] is None:
-            work.metrics.pop(name, None)
-    limits = intervals(work.metrics, options.rounds)
-    for name in work.metrics:
-        report["metrics"][name]["interval"] = limits.get(name)
-    for name in {"clip_r", "clip_r_top1"} & set(work.metrics):
-        report["metrics"][name] |= {
-            "candidates": len(words),
-            "list": _list_of(options),
-            "list_sha256": hashlib.sha256("\n".join(words).encode()).hexdigest(),
-        }
-    report["not_comparable"] = _not_comparable(work, backbones, options)
-    report["total"] = total_report({name: entry["value"] for name, entry in report["metrics"].items()})
-    if report["total"]["value"] is not None:
-        report["total"]["interval"] = limits.get("total")
-    report["pictures"] = sorted(work.pictures, key=lambda row: (row["style"], row["word"]))
-    return report
-
-
-def _list_of(options: Options) -> str:
-    """Where CLIP-R's words come from."""
-    if options.candidates_from:
-        return str(options.candidates_from)
-    return "the pack's clip_r_prompts.txt" if options.candidates else "the pack's prompt words"
-
-
-def _not_comparable(work: _Work, backbones: Backbones, options: Options) -> str | None:
-    """Why the numbers must not be laid beside the leaderboard's; None where they may."""
-    reasons = []
-    if backbones.deviation:
-        reasons.append(backbones.deviation)
-    if options.protocol != "challenge":
-        reasons.append(f"{options.protocol} protocol")
-    if {"clip_r", "clip_r_top1"} & set(work.metrics) and (options.candidates_from or not options.candidates):
-        reasons.append(f"CLIP-R among {_list_of(options)}")
-    return f"not comparable with the leaderboard: {', '.join(reasons)}" if reasons else None
-
-
-def _entry(work: _Work, name: str, names: Sequence[str]) -> dict[str, Any]:
-    if name not in names:
-        return {"value": None, "not_computed": "not asked for"}
-    if name in work.refused:
-        return {"value": None, "not_computed": work.refused[name]}
-    metric = work.metrics[name]
-    result = metric.compute()
-    if result.value is None:
-        return {"value": None, "not_computed": result.not_computed}
-    entry: dict[str, Any] = {"value": result.value, "direction": metric.direction}
-    if result.per_style is not None:
-        styles = [files.style.id for files in work.matching.styles] if name != "drift" else list(result.per_style)
-        entry["per_style"] = {style: result.per_style.get(style) for style in styles}
-    return entry | result.details
-
-
-def total_report(parts: dict[str, float | None]) -> dict[str, Any]:
-    """The total of ``parts`` as the report holds it: ``value``, or null with ``not_computed`` and ``missing``.
-
-    Raises:
-        UserError: a part is outside its range.
-    """
-    from eval.total import PARTS
-
-    lacking = missing_parts(parts)
-    if lacking:
-        return {"value": None, "not_computed": f"missing {', '.join(lacking)}", "missing": lacking}
-    return {"value": total_score(**{name: value for name in PARTS if (value := parts[name]) is not None})}

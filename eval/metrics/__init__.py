@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from eval.metrics.base import Metric
 from eval.metrics.clip_iqa import ClipIqa
-from eval.metrics.clip_r import ClipR, ClipRTop1
+from eval.metrics.clip_r import ClipR
+from eval.metrics.clip_r_top1 import ClipRTop1
 from eval.metrics.clip_score import ClipScore
 from eval.metrics.copies import Copies
 from eval.metrics.dino import Dino
 from eval.metrics.diversity import Diversity
 from eval.metrics.drift import Drift
-from eval.metrics.fid import Fid, Fid2048
+from eval.metrics.fid import Fid
+from eval.metrics.fid_2048 import Fid2048
 from eval.metrics.hist import Hist
 from eval.metrics.kid import Kid
 from eval.metrics.lpips import Lpips
@@ -24,7 +26,7 @@ METRICS: dict[str, type[Metric]] = {
         Fid2048, Kid, ClipRTop1, ClipScore, Diversity, Copies, Drift,
     )
 }  # fmt: skip
-if set(METRICS) < set(PARTS):
+if not set(PARTS) <= set(METRICS):
     raise AssertionError("each part of the total is a metric")
 
 

@@ -48,6 +48,7 @@ class Setting:
         embed_texts: texts -> ``(texts, width)`` float32 of length 1 in CLIP's space; None without CLIP.
         copy_threshold: DINO cosine from which a picture counts as a copy of a training picture.
         minimum: replaces the smallest number of images that FID and KID accept; None leaves theirs.
+        minimums: metric -> what stands for its own smallest number with the networks in use, where ``minimum`` is None.
     """
 
     protocol: str = "challenge"
@@ -55,6 +56,7 @@ class Setting:
     embed_texts: Callable[[Sequence[str]], np.ndarray] | None = None
     copy_threshold: float = 0.95
     minimum: int | None = None
+    minimums: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -239,9 +241,9 @@ class Share(PerPicture):
         return weighted_mean(weights.of(self.pictures()), np.array(list(self.values.values())))
 
 
-def enough(setting: Setting, minimum: int, generated: int, references: int) -> str | None:
-    """The clause ``3 generated images, needs 64 (--minimum)`` where either count is below the limit, else None."""
-    limit = minimum if setting.minimum is None else setting.minimum
+def enough(setting: Setting, metric: str, minimum: int, generated: int, references: int) -> str | None:
+    """The clause ``3 generated images, needs 64 (--minimum)`` where either count is below the metric's limit, else None."""
+    limit = setting.minimums.get(metric, minimum) if setting.minimum is None else setting.minimum
     which = {"generated": generated, "reference": references}
     few = [f"{count} {name} images" for name, count in which.items() if count < limit]
     return f"{' and '.join(few)}, needs {limit} (--minimum)" if few else None

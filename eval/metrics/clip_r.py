@@ -52,10 +52,3 @@ class ClipR(Share):
         others = np.array([word != own for word in self._words])
         higher = (self._embedded @ image > self._own[own] @ image) & others
         return float(self._taken[higher].sum() < self.places)
-
-
-class ClipRTop1(ClipR):
-    """Share of all pictures whose own word is the closest of all candidates."""
-
-    name, title = "clip_r_top1", "CLIP-R top-1"
-    places = 1

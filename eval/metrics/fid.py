@@ -43,7 +43,7 @@ class Fid(Metric):
         return self._keys
 
     def too_few(self, weights: Weights) -> str | None:
-        return enough(self.setting, self.minimum, weights.drawn_from(self._keys), self._real.count)
+        return enough(self.setting, self.name, self.minimum, weights.drawn_from(self._keys), self._real.count)
 
     def evaluate(self, weights: Weights) -> np.ndarray | None:
         from eval.frechet import frechet_distance
@@ -68,15 +68,6 @@ class Fid(Metric):
         distance = frechet_distance(*moments(self._made.array()), *moments(self._real.array()))
         # Rounding may leave a distance of nothing just below 0.
         return Result(max(0.0, float(distance)), details={"features": self._made.array().shape[1]})
-
-
-class Fid2048(Fid):
-    """FID with the 2048 features of the last pool, as most papers report it; no interval, it takes minutes a resample."""
-
-    name, title = "fid_2048", "FID 2048"
-    needs = ("fid2048",)
-    minimum = 2048
-    resampled = False
 
 
 def moments(rows: np.ndarray, counts: np.ndarray | None = None, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:

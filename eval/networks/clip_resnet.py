@@ -9,13 +9,14 @@ OpenAI's file, whose network transformers does not have; torchmetrics runs it th
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eval.networks.loading import fill
+from eval.networks.loading import Published
 from eval.networks.torchscript import read_script_state
 
 #: Tokens of "Good photo." and "Bad photo.": begin, word, "photo", ".", end; zeros follow, as torchmetrics pads.
@@ -142,8 +143,10 @@ class _Text(nn.Module):
         return self.resblocks(x)
 
 
-class ClipResNet(nn.Module):
+class ClipResNet(Published):
     """CLIP RN50; the arguments are its sizes, smaller ones are for tests.
+
+    OpenAI's file is a TorchScript archive; its code is not run. Half precision becomes single.
 
     Args:
         layers: blocks per stage of the picture's network.
@@ -154,6 +157,12 @@ class ClipResNet(nn.Module):
         vocabulary: tokens known.
         context: tokens in a text, padding included.
     """
+
+    besides = ("input_resolution", "context_length", "vocab_size")  # sizes, stored as tensors
+
+    @staticmethod
+    def reads(path: Path) -> Mapping[str, Tensor]:
+        return read_script_state(path)
 
     def __init__(
         self,
@@ -175,23 +184,6 @@ class ClipResNet(nn.Module):
         self.logit_scale = nn.Parameter(torch.zeros(()))
         self.requires_grad_(False)
         self.eval()
-
-    @classmethod
-    def from_file(cls, path: Path) -> ClipResNet:
-        """CLIP RN50 with OpenAI's weights (a TorchScript archive; its code is not run). Half precision becomes single.
-
-        Raises:
-            UserError: the file is unreadable or holds another network.
-        """
-        network = cls()
-        state = read_script_state(path)
-        # Three sizes are stored as tensors.
-        fill(
-            network,
-            {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")},
-            str(path),
-        )
-        return network
 
     def encode_image(self, images: Tensor) -> Tensor:
         """``(batch, 3, height, width)`` float32, normalised by MEAN and DEVIATION, -> ``(batch, embedding)``, any length."""

@@ -8,15 +8,13 @@ features say what is in a picture, the statistics of its middle layers in what s
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from eval.networks.loading import fill, read_state
+from eval.networks.loading import Published
 
 #: Pictures are resized to this shorter side, bicubic, and their middle SIZE × SIZE is used: 87.5 % as when training.
 RESIZE, SIZE = 256, 224
@@ -101,7 +99,7 @@ class _Block(nn.Module):
         return x + y if self.skips else y
 
 
-class EfficientNetLite0(nn.Module):
+class EfficientNetLite0(Published):
     """The network. All methods take ``(batch, 3, height, width)`` float32 as :func:`prepare` makes it."""
 
     def __init__(self) -> None:
@@ -121,17 +119,6 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(_WIDTH_OUT, 1000)
         self.requires_grad_(False)
         self.eval()
-
-    @classmethod
-    def from_file(cls, path: Path) -> EfficientNetLite0:
-        """The network with published weights.
-
-        Raises:
-            UserError: the file is unreadable or holds another network.
-        """
-        network = cls()
-        fill(network, read_state(path), str(path))
-        return network
 
     def middle(self, x: Tensor) -> list[Tensor]:
         """Maps after the first five stages: 16, 24, 40, 80, 112 channels at 1/2, 1/4, 1/8, 1/16, 1/16 of the size."""

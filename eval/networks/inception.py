@@ -8,13 +8,12 @@ the last block, no second classifier, input by TensorFlow 1's bilinear resizing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eval.networks.loading import fill, read_state
+from eval.networks.loading import Published
 from eval.resize import antialiased_bilinear, tf1_bilinear
 
 #: Outputs by depth; the first four are feature maps averaged over positions.
@@ -137,7 +136,7 @@ class _Block(nn.Module):
         return x
 
 
-class FIDInception(nn.Module):
+class FIDInception(Published):
     """The network behind FID, KID and the Inception score.
 
     Args:
@@ -161,21 +160,6 @@ class FIDInception(nn.Module):
         self.fc = nn.Linear(width, 1008)
         self.requires_grad_(False)
         self.eval()
-
-    @classmethod
-    def from_file(cls, path: Path, antialias: bool = False) -> FIDInception:
-        """The network with published weights.
-
-        Args:
-            path: torch-fidelity's file or another with its names.
-            antialias: see the class.
-
-        Raises:
-            UserError: the file is unreadable or holds another network.
-        """
-        network = cls(antialias)
-        fill(network, read_state(path), str(path))
-        return network
 
     def forward(self, images: Tensor, wanted: Sequence[str] = ("64",)) -> dict[str, Tensor]:
         """Features of pictures.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar, Self
 
 import torch
 from safetensors import SafetensorError
@@ -67,3 +68,30 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     module.load_state_dict({name: value.float() for name, value in given.items()}, strict=False)
     module.requires_grad_(False)
     module.eval()
+
+
+class Published(nn.Module):
+    """A network whose weights are one published file.
+
+    Attributes:
+        besides: names in the file that are no weights of the network.
+    """
+
+    besides: ClassVar[tuple[str, ...]] = ()
+
+    @staticmethod
+    def reads(path: Path) -> Mapping[str, Tensor]:
+        """What the file holds, by name."""
+        return read_state(path)
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """The network with the weights in ``path``, for inference.
+
+        Raises:
+            UserError: the file is unreadable or holds another network.
+        """
+        network = cls()
+        state = cls.reads(path)
+        fill(network, {name: value for name, value in state.items() if name not in cls.besides}, str(path))
+        return network

@@ -68,6 +68,17 @@ def test_scores_equal_transformers_and_torchmetrics(score, root):
     assert "Not comparable with the leaderboard: dino from" in out
 
 
+def test_a_comparison_and_the_table_state_the_networks_with_their_hashes(score, root, tmp_path, capsys):
+    report, _, _ = score(*own(root), "--metrics", "dino", "--csv", str(tmp_path / "table.csv"))
+    digest = report["backbones"]["networks"]["dino"]["sha256"]
+    assert f",challenge,official,dino={digest[:12]},no," in (tmp_path / "table.csv").read_text().splitlines()[1]
+    words = ["--compare", str(root / "made"), str(root / "made"), "--pack", str(root / "pack"), "--metrics", "dino"]
+    assert main([*words, *own(root)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("protocol challenge\nbackbones official\n") and f"(SHA-256 {digest[:12]}…)" in out
+    assert "\nNot comparable with the leaderboard: dino from" in out
+
+
 def test_a_second_run_reads_all_from_the_cache_and_gives_the_same(score, root, monkeypatch):
     first, _, _ = score(*own(root), "--metrics", "dino,clip_iqa")
     monkeypatch.setattr("eval.extractors._load_model", lambda *_: pytest.fail("a network was loaded"))
@@ -95,7 +106,7 @@ def test_lite_works_at_once_and_says_so_everywhere(score, root, tmp_path):
     assert not report["backbones"]["comparable"] and report["backbones"]["kind"] == "lite"
     assert "Not comparable with the leaderboard: lite backbones" in out
     assert "Not comparable with the leaderboard: lite backbones" in page.read_text()
-    assert all(",lite,no," in line for line in table.read_text().splitlines()[1:])
+    assert all(",challenge,lite,clip=" in line and ",no," in line for line in table.read_text().splitlines()[1:])
     again, _, _ = score(*options)
     assert again["metrics"] == report["metrics"] and again["total"] == report["total"]
 

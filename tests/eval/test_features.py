@@ -236,6 +236,22 @@ def test_a_call_of_a_network_has_a_limited_number_of_pixels(files, monkeypatch):
     assert [shape[0] for shape in load(files[:4], batch=4)[1].calls] == [1] * 4
 
 
+def test_groups_of_pictures_kept_at_their_size_are_bounded_by_pixels(files, monkeypatch):
+    """Six pictures of 24 pixels and more, at most 60 a group; where networks take small inputs only, the batch decides."""
+    monkeypatch.setattr("eval.features.GROUP_PIXELS", 60)
+    Image.new("RGB", (20, 20), (20, 2, 0)).save(files[2])
+    files[3].write_bytes(b"no picture")
+    groups, network = load(files, batch=16)
+    assert [[item.path.stem[-1] for item in group] for group in groups] == [["0", "1"], ["2"], ["3"], ["4", "5"], ["6"]]
+    assert max(count * height * width for count, _, height, width in network.calls if count > 1) <= 60
+    assert [item.features["red"].tolist() for group in groups for item in group if not item.error] == [
+        [0], [10], [20], [40], [50], [60]
+    ]  # fmt: skip
+    small = Mean()
+    small.prepare = LPIPS_INPUT
+    assert [len(group) for group in load(files, network=small, batch=16)[0]] == [4, 3]
+
+
 def test_a_picture_that_memory_cannot_hold_is_named(files):
     def prepare(rgb):
         raise MemoryError

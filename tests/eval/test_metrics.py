@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval.metrics import METRICS
-from eval.metrics.base import Picture, Reference, Setting, Weights
+from eval.metrics.base import Metric, Picture, Reference, Setting, Weights
 from eval.total import PARTS, RANGES, total_score
 
 STYLES = ("00", "01")
@@ -58,6 +58,32 @@ def test_every_metric_keeps_to_the_interface(name):
     assert kind.direction in ("more", "less") and kind.range[0] < kind.range[1] and kind.minimum >= 1
     if name in PARTS:
         assert kind.range == RANGES[name]
+    # One module a metric, named as in reports.
+    assert kind.__module__ == f"eval.metrics.{name}"
+    metric = METRICS[name](Setting(candidates=tuple("abcdefg"), embed_texts=unit_texts, minimum=2))
+    assert isinstance(metric, Metric) and metric.unavailable() is None
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_answers_within_its_range_and_has_nothing_to_say_of_nothing(name):
+    setting = Setting(candidates=tuple("abcdefg"), embed_texts=unit_texts, minimum=2)
+    metric = filled(name, setting)
+    result = metric.compute()
+    low, high = metric.range
+    assert low <= result.value <= high and result.not_computed is None
+    for value in (result.per_style or {}).values():
+        assert low <= value <= high
+    empty = filled(name, setting, count=0)
+    assert empty.compute().value is None and empty.compute().not_computed
+
+
+def test_the_networks_in_use_may_ask_for_fewer_images_and_the_user_for_any_number():
+    def needs(**settings):
+        return filled("fid", Setting(**settings)).compute().not_computed
+
+    assert needs() == "8 generated images and 4 reference images, needs 64 (--minimum)"
+    assert needs(minimums={"fid": 20, "kid": 2}) == "8 generated images and 4 reference images, needs 20 (--minimum)"
+    assert needs(minimums={"fid": 4}) is None and needs(minimums={"fid": 20}, minimum=4) is None
 
 
 def test_dino_is_the_mean_cosine_of_all_pairs():

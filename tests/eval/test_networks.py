@@ -217,6 +217,21 @@ def test_clip_equals_piq():
     )
 
 
+def test_clip_takes_its_weights_out_of_the_published_file_and_leaves_the_sizes(monkeypatch):
+    class Small(ClipResNet):
+        def __init__(self):
+            super().__init__(**cases.CLIP)
+
+    state = tensors(cases.state(shapes(Small()), seed=4))
+    sizes = {name: torch.tensor(1) for name in ("input_resolution", "context_length", "vocab_size")}
+    monkeypatch.setattr(Small, "reads", staticmethod(lambda path: {**state, **sizes}))
+    network = Small.from_file(Path("RN50.pt"))
+    assert_close(network.encode_image(cases.clip_pictures(torch)).numpy(), "clip/pictures")
+    monkeypatch.setattr(Small, "reads", staticmethod(lambda path: {**state, "more": torch.tensor(1)}))
+    with pytest.raises(UserError, match=r"RN50\.pt: has an unknown more"):
+        Small.from_file(Path("RN50.pt"))
+
+
 def test_a_script_archive_is_read_as_pytorch_reads_it(tmp_path):
     (tmp_path / "script.pt").write_bytes(GOLDEN["script"].tobytes())
     state = read_script_state(tmp_path / "script.pt")

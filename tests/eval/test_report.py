@@ -4,15 +4,12 @@ import base64
 import csv
 import io
 import json
-import os
 import re
-import subprocess
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
-import quickjs
+from chromium import use_page
 from PIL import Image
 
 from eval.score import main
@@ -187,79 +184,50 @@ def test_the_page_shows_every_picture_with_its_references_worst_first(page):
         assert float(card["m-hist"]) == scores[card["style"], card["word"]]["hist"]
 
 
-def test_the_page_sorts_and_filters(page):
-    """Its own script, in a JavaScript engine, on its own cards."""
-    parsed, _, _ = page
-    context = quickjs.Context()
-    context.eval(parsed.scripts[0])
-
-    def order(by, reverse=False):
-        call = f"JSON.stringify(sorted({json.dumps(parsed.cards)}, {json.dumps(by)}, {json.dumps(reverse)}))"
-        return json.loads(context.eval(call))
-
-    assert order("bad") == parsed.cards
-    worst = [card.get("m-hist") for card in order("hist")]
-    assert worst[-1] is None and [float(v) for v in worst[:-1]] == sorted(float(v) for v in worst[:-1])
-    best = [card.get("m-hist") for card in order("hist", True)]
-    assert best == worst[:-1][::-1] + [None]
-    assert [card["word"] for card in order("word")] == sorted(card["word"] for card in parsed.cards)
-    for given, wanted in (
-        ({"style": "00"}, {c["word"] for c in parsed.cards if c["style"] == "00"}),
-        ({"word": "BÜ"}, {"Büro"}),
-        ({"state": "missing"}, {"pear"}),
-        ({"style": "00", "state": "missing"}, set()),
-    ):
-        filters = json.dumps({"style": "", "state": "", "word": "", **given})
-        kept = json.loads(context.eval(f"JSON.stringify({json.dumps(parsed.cards)}.filter(c => passes(c, {filters})))"))
-        assert {card["word"] for card in kept} == wanted
-
-
-def test_the_whole_script_runs_on_a_document(page):
-    """Both scripts on a made-up document: typing a filter hides cards and says how many are left."""
-    parsed, _, _ = page
-    context = quickjs.Context()
-    context.eval(
-        """
-        const fields = {}, order = [];
-        const articles = CARDS.map(card => ({ hidden: false, attributes: Object.entries(card).map(
-            ([name, value]) => ({ name: "data-" + name, value: String(value) })) }));
-        const cardsField = { querySelectorAll: () => articles, append: element => order.push(element) };
-        const document = { getElementById: name => name === "cards" ? cardsField : (fields[name] ??= {
-            value: name === "sort" ? "bad" : "", checked: false, textContent: "", listeners: [],
-            addEventListener(event, f) { this.listeners.push(f); } }) };
-        """.replace("CARDS", json.dumps(parsed.cards))
+def test_the_page_in_headless_chromium(page, tmp_path):
+    """Its sorting, filters, bars and pictures as a reader sees them."""
+    parsed, _, report = page
+    named = [f"{card['style']}/{card['word']}" for card in parsed.cards]
+    scores = {name: float(card["m-hist"]) for name, card in zip(named, parsed.cards) if "m-hist" in card}
+    gone = ["01/pear"]
+    wanted = [  # equal ones keep their order
+        ({"sort": "hist"}, sorted(scores, key=scores.get) + gone),
+        ({"reverse": True}, sorted(scores, key=lambda name: -scores[name]) + gone),
+        ({"reverse": False, "sort": "word"}, sorted(named, key=lambda name: name.split("/")[1])),
+        ({"sort": "style"}, sorted(named, key=lambda name: name.split("/")[0])),
+        ({"sort": "bad"}, named),
+        ({"style": "01"}, [name for name in named if name.startswith("01/")]),
+        ({"word": "BÜ"}, ["01/Büro"]),
+        ({"style": "", "word": "", "state": "missing"}, gone),
+        ({"style": "00"}, []),
+        ({"style": "", "state": ""}, named),
+    ]
+    found = use_page(tmp_path / "page.html", [step for step, _ in wanted])
+    (counted, first), *shown = found["shown"]
+    assert counted == "8 of 8" and first == named
+    for (step, names), (counted, after) in zip(wanted, shown, strict=True):
+        assert after == names and counted == f"{len(names)} of 8", step
+    assert found["errors"] == [] and found["fetched"] == [] and found["broken"] == 0 and found["images"] == 7
+    bars = dict(zip(report["metrics"]["hist"]["per_style"].values(), found["bars"], strict=True))
+    largest = max(bars)
+    assert bars[largest] > 100
+    assert {value: width / bars[largest] for value, width in bars.items()} == pytest.approx(
+        {value: max(0, value) / largest for value in bars}, abs=0.01
     )
-    context.eval(parsed.scripts[0])
-    context.eval(parsed.scripts[1])
-    assert context.eval("fields.shown.textContent") == "8 of 8"
-    context.eval('fields.style.value = "01"; fields.style.listeners[0]()')
-    assert context.eval("fields.shown.textContent") == "4 of 8"
-    assert context.eval("articles.filter(a => a.hidden).length") == 4
-
-
-@pytest.mark.skipif("JDIFF_BROWSER" not in os.environ, reason="JDIFF_BROWSER names no folder with a headless Chromium")
-def test_the_page_works_in_headless_chromium(page, tmp_path):
-    """After `npm install @sparticuz/chromium@147 puppeteer-core@24` in an empty folder, which JDIFF_BROWSER names: 75 MB."""
-    command = ["node", str(Path(__file__).with_name("page.mjs")), os.environ["JDIFF_BROWSER"], str(tmp_path / "page.html")]
-    # The package unpacks its own libraries where it believes to be on a cloud function.
-    done = subprocess.run(
-        command, env={**os.environ, "AWS_LAMBDA_JS_RUNTIME": "nodejs22.x"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["first"] == "8 of 8" and found["words"] == [card["word"] for card in page[0].cards]
-    assert found["sorted"] == sorted(found["words"]) and found["filtered"] == ["1 of 8", ["Büro"]]
-    assert found["errors"] == [] and found["requests"] == 1 and found["broken"] == 0
 
 
 def test_a_comparison_pairs_pictures_and_names_styles(score, made, tmp_path):
     better = draw_all(tmp_path / "better", seed=0)  # two of its pictures are the references
     (better / "01" / "pear.png").unlink()
-    code, report, _, _ = score("--compare", str(made), str(better), "--per-style", generated=None)
+    code, report, out, _ = score("--compare", str(made), str(better), "--per-style", generated=None)
     entry = report["differences"]["hist"]
     assert code == 0 and report["pairs"] == 7 and set(entry["per_style"]) == {"00", "01"}
     assert entry["value"] == pytest.approx(entry["b"] - entry["a"])
     assert entry["interval"][0] <= entry["value"] <= entry["interval"][1]
+    for own in entry["per_style"].values():
+        assert own["value"] == pytest.approx(own["b"] - own["a"])
+        assert own["interval"][0] <= own["value"] <= own["interval"][1]
+    assert out.startswith("protocol challenge\n") and all(f"\n  {style}  " in out for style in ("00", "01"))
     code, _, out, _ = score("--compare", str(made), str(made), generated=None)
     assert "8 pictures in both" in out and "within chance" in out and "+0.0000" in out
     code, _, out, _ = score("--compare", str(made), str(better), "--metrics", "hist,dino", generated=None)

@@ -145,10 +145,13 @@ def test_corrected_counts_a_missing_picture_as_zero(score, generated):
 
 def test_a_style_without_pictures_is_left_out_by_the_checker(score, generated):
     shutil.rmtree(generated / "00")
-    code, report, _, _ = score()
+    code, report, out, _ = score()
     hist = report["metrics"]["hist"]
     assert code == 0 and hist["per_style"]["00"] is None
     assert hist["value"] == hist["per_style"]["01"]
+    assert report["styles_without_pictures"] == ["00"]
+    assert "styles without a readable picture, not counted: 00\n" in out and "missing, not counted: 00/Ring" in out
+    assert "styles without a readable picture, counted as failures: 00\n" in score("--protocol", "corrected")[2]
 
 
 def test_nothing_to_score_is_a_failure(score, generated):
@@ -274,5 +277,31 @@ def test_a_reference_with_damaged_exif_data_is_left_out_with_a_line(score, pack)
     data, chunk = path.read_bytes(), b"eXIfII*\0"
     at = data.index(b"IDAT") - 4
     path.write_bytes(data[:at] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[at:])
-    code, report, _, err = score("--metrics", "hist")
-    assert code == 0 and report["references_left_out"] == [str(path)] and "warning: reference left out: " in err
+    code, report, out, err = score("--metrics", "hist")
+    assert code == 0 and [entry["path"] for entry in report["references_left_out"]] == [str(path)]
+    assert "warning: reference left out: " in err and f"references left out: {path} (" in out
+
+
+def test_a_reference_that_only_scoring_cannot_read_is_left_out_and_the_rest_scored(score, pack, tmp_path):
+    before = score()[1]["metrics"]["hist"]["per_style"]
+    thin = pack / "00" / "images" / "thin.png"
+    Image.new("RGB", (90, 2)).save(thin)
+    code, report, out, _ = score("--html", str(tmp_path / "page.html"))
+    reason = "too thin to be a generated picture (90x2, at most 16 times as long)"
+    assert code == 0 and report["references_left_out"] == [{"path": str(thin), "reason": reason}]
+    assert report["counts"]["references"] == 4 and report["metrics"]["hist"]["per_style"] == before
+    assert f"references left out: {thin} ({reason})" in out
+    assert (tmp_path / "page.html").read_text().count("background-image") == 4
+    code, _, _, err = score("--strict")
+    assert code == 1 and f"--pack: {thin}: {reason}; repair or remove that reference" in err
+    for name in ("apple", "ball"):
+        (pack / "00" / "images" / f"{name}.png").unlink()
+    code, _, _, err = score()
+    assert code == 1 and f"--pack: style 00: none of its references can be read (thin.png: {reason})" in err
+
+
+def test_a_name_that_another_system_decomposed_is_the_same_word(score, pack, generated):
+    (pack / "00" / "prompt.json").write_text(json.dumps({"0": "B\u00fcro", "1": "Ice cream"}))
+    (generated / "00" / "Ring.png").rename(generated / "00" / "Bu\u0308ro.png")
+    _, report, _, _ = score()
+    assert report["counts"]["scored"] == 4 and report["counts"]["unexpected"] == 0

@@ -165,6 +165,7 @@ def test_weights_that_are_not_the_published_file_are_said(machine, monkeypatch):
     assert backbones.deviation is None
     backbones.require("clip")
     assert "is not the published file" in backbones.deviation
+    choose_backbones([str(clip)]).require("clip")  # a folder alone is one more to look in
     entry = replace(weights.MODELS["clip"], sha256=(hashlib.sha256(CONTENT).hexdigest(),))
     monkeypatch.setitem(weights.MODELS, "clip", entry)
     found = weights.find_model("clip", [clip])

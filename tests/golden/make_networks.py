@@ -14,16 +14,11 @@ import numpy as np
 import torch
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.append(str(pathlib.Path(sys.prefix) / "scorers"))
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "benchmarks")]
 import network_cases as cases
+from scorers import find_scorers
 
-# torchvision's wheel is built against the CUDA build of PyTorch. Its compiled operators cannot be loaded beside the CPU
-# build, and its Python part only asks that these two be known by name. The models use neither.
-if not torch.cuda.is_available() and torch.version.cuda is None:
-    for operator in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
+find_scorers()
 import efficientnet_lite_pytorch
 import lpips
 import timm

@@ -65,6 +65,27 @@ def write_dino(folder):
     return folder
 
 
+def write_locked_clip(folder):
+    """The same text tower with a projection of EfficientNet-Lite0's 1280 features in place of the image tower."""
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    from eval import weights
+    from jdiff_style.image_projection import ImageProjection, save_projection
+
+    whole = write_clip(folder.with_name(f"{folder.name}-whole"))
+    config = CLIPTextConfig(**json.loads((whole / "config.json").read_text())["text_config"], projection_dim=16)
+    _fill(CLIPTextModelWithProjection(config), 8).save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        (folder / name).write_bytes((whole / name).read_bytes())
+    projection = ImageProjection(1280, 16)
+    values = np.random.default_rng(3).normal(size=(16, 1280)).astype(np.float32)
+    projection.linear.load_state_dict({"weight": torch.from_numpy(values)})
+    network = {"network": "EfficientNet-Lite0", "sha256": weights.find("efficientnet_lite0").sha256}
+    save_projection(folder, projection, network)
+    return folder
+
+
 def write_clip(folder):
     """CLIP of two layers each, with a tokenizer of single bytes. The folder's name needs "openai" for torchmetrics."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizer
