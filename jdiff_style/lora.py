@@ -2,6 +2,8 @@
 
 W' = W + (alpha/rank)·B·A with A: rank × in and B: out × rank (Hu et al. 2021, section 4.1). alpha equals the rank, so
 the factor is 1 and the file needs no alpha. In peft `lora_A` is the down projection A and `lora_B` the up projection B.
+Of a convolution, A is a convolution with the layer's own kernel, stride and padding to rank channels, and B one of 1 × 1
+(LoCon; Yeh et al. 2024): W' is the same formula with `in` being input channels × kernel height × width.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 UNET_TARGETS = ["to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_v_proj"]
+# Of ResNet blocks, down- and upsamplers, and both ends. Levels without attention have nothing else.
+UNET_CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv", "conv_in", "conv_out"]
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj"]
 ADAPTER = "default"
 
@@ -40,7 +44,7 @@ def attach(module: nn.Module, targets: list[str], rank: int, *, dropout: float =
         target
         for name, layer in module.named_modules()
         for target in targets
-        if isinstance(layer, nn.Linear) and (name == target or name.endswith("." + target))
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and (name == target or name.endswith("." + target))
     )
     if not reached:
         raise UserError(
@@ -67,6 +71,11 @@ def attach(module: nn.Module, targets: list[str], rank: int, *, dropout: float =
     return reached
 
 
+def unet_targets(layers: str) -> list[str]:
+    """The names of the UNet's layers that the recipe's `lora_targets` stands for."""
+    return [*UNET_TARGETS, *(UNET_CONVOLUTIONS if layers == "attention+convolutions" else [])]
+
+
 def lora_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """(name, layer) of every layer that carries a LoRA, in the module's order."""
     return [
@@ -79,7 +88,7 @@ def b_rate_factor(in_features: int, rank: int, gamma: float) -> float:
 
     LoRA+ (Hayou, Ghosh, Yu 2024, section 3) shows that with one rate for both, B learns too slowly as the layer's width
     n grows. n is the input width, the number of columns of A, over which A sums its input: for a cross-attention key it
-    is the text width, for `to_out.0` the attention's inner width.
+    is the text width, for `to_out.0` the attention's inner width, for a convolution channels × kernel height × width.
     """
     return max(1.0, gamma * math.sqrt(in_features / rank))
 
@@ -97,7 +106,7 @@ def parameter_groups(modules: dict[str, nn.Module], learning_rate: float, gamma:
     for component, module in modules.items():
         for _, layer in lora_layers(module):
             down, up = layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight
-            rank, width = down.shape
+            rank, width = down.shape[0], down[0].numel()
             factor = b_rate_factor(width, rank, gamma)
             slow.append(down)
             fast.setdefault(factor, []).append(up)
@@ -248,11 +257,9 @@ def _check_fit(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.T
                 problems.append(f"{component}.{key}: the model has no layer {name}")
             elif kind.startswith("A"):
                 ranks.add(value.shape[0])
-                if value.shape[1] != weight.shape[1]:
-                    problems.append(
-                        f"{component}.{key}: input width {value.shape[1]}, the model's is {weight.shape[1]}"
-                    )
-            elif kind.startswith("B") and value.shape[0] != weight.shape[0]:
+                if value.shape[1:] != weight.shape[1:]:
+                    problems.append(f"{component}.{key}: input {_sizes(value)}, the model's is {_sizes(weight)}")
+            elif kind.startswith("B") and (value.shape[0] != weight.shape[0] or value.dim() != weight.dim()):
                 problems.append(f"{component}.{key}: output width {value.shape[0]}, the model's is {weight.shape[0]}")
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
@@ -262,3 +269,9 @@ def _check_fit(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.T
             f"LoRA {source}: layers of different rank ({sorted(ranks)}) are not supported; use diffusers' loader"
         )
     return ranks.pop()
+
+
+def _sizes(weight: torch.Tensor) -> str:
+    """`width 64`, or `width 64, kernel 3 x 3` of a convolution's weight."""
+    kernel = f", kernel {weight.shape[2]} x {weight.shape[3]}" if weight.dim() == 4 else ""
+    return f"width {weight.shape[1]}{kernel}"

@@ -2,7 +2,8 @@
 
 Three layouts are read:
 - the challenge's: `NN/images/*`, `NN/prompt.json` (id -> word), `NN/tag.json` (`item`: picture name without ending ->
-  tags, `style`: tags of the style), optional `llm_prompt.json` beside the styles or inside one;
+  tags, `style`: tags of the style), optional `llm_prompt.json` beside the styles or inside one, optional true pictures
+  of the words in `NN/targets/WORD.png`;
 - Hugging Face's imagefolder: pictures with a `metadata.jsonl` (`file_name`, `text`, optional `style`);
 - kohya's: pictures with a `.txt` caption of the same name, in one folder or in one folder per style (`10_name` repeats
   the style's pictures ten times in an epoch).
@@ -43,6 +44,8 @@ class ImageRecord:
 @dataclass
 class Style:
     """One style: `id` is the folder's name, `trigger` the word that calls it, `prompts` maps prompt id to object word.
+
+    `targets` maps object words to the file of their true picture in this style, where the pack has such (`targets/`).
     """
 
     id: str
@@ -51,6 +54,11 @@ class Style:
     style_tags: list[str] = field(default_factory=list)
     prompts: dict[str, str] = field(default_factory=dict)
     repeats: int = 1
+    targets: dict[str, Path] = field(default_factory=dict)
+
+    def target(self, word: str) -> Optional[Path]:
+        """The file of the true picture of `word`, None if there is none."""
+        return self.targets.get(_nfc(word))
 
 
 @dataclass
@@ -237,6 +245,8 @@ def _read_challenge_style(pack: Pack, folder: Path, strict: bool) -> Style:
     expansions = folder / "llm_prompt.json"
     if expansions.is_file():
         pack.expansions.update(_read_json(expansions)[0])
+    if (folder / "targets").is_dir():
+        style.targets = {_nfc(file.stem): file for file in sorted((folder / "targets").iterdir()) if _is_image(file)}
     return style
 
 

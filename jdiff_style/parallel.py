@@ -21,7 +21,7 @@ from typing import Any
 
 from jdiff_style.errors import UserError
 from jdiff_style.generate import DEVICES, DTYPES, SCHEDULERS
-from jdiff_style.pictures import contact_sheet, remove_leftovers, save_picture
+from jdiff_style.pictures import Row, Tile, contact_sheet, remove_leftovers, save_picture
 from jdiff_style.plan import Plan, describe, make_plan
 from jdiff_style.progress import Progress
 from jdiff_style.provenance import write_record
@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     main = parser.add_argument_group("main")
     main.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="run folder from training: gives base, LoRA, size and template"
+        "--run", type=Path, metavar="FOLDER", help="run folder from training: gives base, LoRA, size, guidance and template"
     )
     main.add_argument("--base", type=Path, metavar="FOLDER", help="base model in diffusers layout, if not that of --run")
     main.add_argument(
@@ -79,7 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
     prompt.add_argument("--negative", default="", metavar="TEXT", help="negative prompt of every picture")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, default=50, metavar="STEPS", help="noise scheduler steps, 1 to 1000")
-    sampling.add_argument("--guidance", type=float, default=7.5, metavar="SCALE", help="guidance scale; 1 turns it off")
+    sampling.add_argument(
+        "--guidance",
+        type=float,
+        metavar="SCALE",
+        help="guidance scale, 1 turns it off; without it, that of the run's grid, or 7.5",
+    )
     sampling.add_argument(
         "--scheduler", default="saved", metavar="NAME", help=f"saved (the base's own), {', '.join(SCHEDULERS)}"
     )
@@ -218,13 +223,13 @@ def report(plan: Plan, outcome: Outcome) -> int:
 
 
 def _write_grid(plan: Plan) -> None:
-    rows: dict[str, list[tuple[str, Path]]] = {}
+    tiles: dict[str, list[Tile]] = {}
     for job in plan.jobs:
-        row = rows.setdefault(job.prompt.style, [])
-        if len(row) < GRID_COLUMNS:
-            row.append((job.prompt.word, job.path))
+        of_style = tiles.setdefault(job.prompt.style, [])
+        if len(of_style) < GRID_COLUMNS:
+            of_style.append(Tile(job.prompt.word, job.path))
     try:
-        save_picture(contact_sheet(list(rows.items())), plan.out / GRID_FILE)
+        save_picture(contact_sheet([Row(style, [of_style]) for style, of_style in tiles.items()]), plan.out / GRID_FILE)
     except OSError as error:
         raise UserError(f"--grid: cannot write {plan.out / GRID_FILE} ({error.strerror}); the pictures are there") from error
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jdiff_style.errors import UserError
+from jdiff_style.packs import open_image
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
 # Longest file name, in bytes, on the file systems in common use.
 NAME_LIMIT = 255
 # The closing IEND chunk: length 0, name, checksum.
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _PART_PREFIX, _PART_ENDING = ".jdiff-", ".part"
+# Of a contact sheet, in pixels: between tiles, between groups, a line of text, the column of the rows' titles.
+_GAP, _GROUP_GAP, _TEXT, _TITLE = 4, 14, 14, 104
 
 
 def safe_name(text: str, ending: str, what: str) -> str:
@@ -108,12 +112,29 @@ def _alive(process: int) -> bool:
     return True
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[tuple[str, Path]]]], tile: int = 128) -> Image.Image:
-    """One picture that shows many: a row per style, a captioned tile per picture.
+@dataclass(frozen=True)
+class Tile:
+    """A captioned picture, in memory or a file. None, or a file that is absent or damaged, is shown as a grey tile."""
+
+    caption: str
+    picture: Image.Image | Path | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a contact sheet: its title and groups of tiles; a group is set apart from the next."""
+
+    title: str
+    groups: Sequence[Sequence[Tile]]
+
+
+def contact_sheet(rows: Sequence[Row], tile: int = 128, heads: Sequence[Sequence[str]] = ()) -> Image.Image:
+    """One picture that shows many.
 
     Args:
-        rows: (row title, [(caption, file)]); a file that is absent or damaged becomes a grey tile.
-        tile: side of a tile in pixels.
+        rows: a row per style, say. Group number g begins in the same column in every row.
+        tile: side of a tile in pixels; a picture is scaled to fit in and keeps its shape.
+        heads: what stands above the columns: a text per column of each group, in the order of the groups.
 
     Returns:
         RGB picture; rows are as long as the longest.
@@ -125,37 +146,73 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[tuple[str, Path]]]], tile: 
 
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
-    gap, text_height, title_width = 4, 14, 84
-    columns = max(1, max(len(tiles) for _, tiles in rows))
-    width = title_width + columns * (tile + gap) + gap
-    height = len(rows) * (tile + text_height + gap) + gap
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, (title, tiles) in enumerate(rows):
-        top = gap + row * (tile + text_height + gap)
-        draw.text((gap, top + tile // 2), _printable(title, title_width), fill="black")
-        for column, (caption, path) in enumerate(tiles):
-            left = title_width + gap + column * (tile + gap)
-            sheet.paste(_thumbnail(path, tile), (left, top))
-            draw.text((left, top + tile + 1), _printable(caption, tile), fill="black")
+    places, width = _columns(rows, tile)
+    top = _GAP + (_TEXT if heads else 0)
+    sheet = Image.new("RGB", (width, top + len(rows) * (tile + _TEXT + _GAP)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for group, texts in zip(places, heads):
+        for left, text in zip(group, texts):
+            pen.text((left, _GAP), _cut(pen, text, tile), fill="black")
+    for row in rows:
+        for number, line in enumerate(_wrapped(pen, row.title, _TITLE, tile // _TEXT)):
+            pen.text((_GAP, top + number * _TEXT), line, fill="black")
+        for group, tiles in zip(places, row.groups):
+            for left, shown in zip(group, tiles):
+                sheet.paste(_thumbnail(shown.picture, tile), (left, top))
+                pen.text((left, top + tile + 1), _cut(pen, shown.caption, tile), fill="black")
+        top += tile + _TEXT + _GAP
     return sheet
 
 
-def _thumbnail(path: Path, tile: int) -> Image.Image:
+def _columns(rows: Sequence[Row], tile: int) -> tuple[list[list[int]], int]:
+    """The left edges of the columns, group by group, and the sheet's width."""
+    places: list[list[int]] = []
+    left = _GAP + _TITLE + _GAP
+    for number in range(max(len(row.groups) for row in rows)):
+        count = max(len(row.groups[number]) for row in rows if number < len(row.groups))
+        places.append([left + column * (tile + _GAP) for column in range(count)])
+        left += count * (tile + _GAP) + _GROUP_GAP
+    return places, left - (_GROUP_GAP if places else 0)
+
+
+def _thumbnail(picture: Image.Image | Path | None, tile: int) -> Image.Image:
     from PIL import Image
 
     canvas = Image.new("RGB", (tile, tile), "lightgrey")
     try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-            small.thumbnail((tile, tile), Image.Resampling.LANCZOS)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        image = open_image(picture) if isinstance(picture, Path) else picture
+    except UserError:
         return canvas
-    canvas.paste(small, ((tile - small.width) // 2, (tile - small.height) // 2))
+    if image is None:
+        return canvas
+    scale = tile / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.convert("RGB").resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST)
+    canvas.paste(image, ((tile - size[0]) // 2, (tile - size[1]) // 2))
     return canvas
 
 
-def _printable(text: str, width: int) -> str:
-    """``text`` cut to about ``width`` pixels of Pillow's built-in font, which may lack all but Latin letters."""
+def _wrapped(pen: ImageDraw.ImageDraw, text: str, width: int, lines: int) -> list[str]:
+    """``text`` broken between words into at most so many lines of at most so many pixels."""
+    found: list[str] = []
+    for word in text.split():
+        longer = f"{found[-1]} {word}" if found else word
+        if found and pen.textlength(_printable(longer)) <= width:
+            found[-1] = longer
+        else:
+            found.append(word)
+    return [_cut(pen, line, width) for line in found[:lines]]
+
+
+def _cut(pen: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """``text`` cut to a width in pixels."""
+    shown = _printable(text)
+    while len(shown) > 1 and pen.textlength(shown) > width:
+        shown = shown[:-1]
+    return shown
+
+
+def _printable(text: str) -> str:
+    """``text`` as Pillow's built-in font can show it, which may lack all but Latin letters."""
     shown = "".join(character if character.isprintable() else "?" for character in text)
-    return shown.encode("latin-1", "replace").decode("latin-1")[: max(1, width // 6)]
+    return shown.encode("latin-1", "replace").decode("latin-1")

@@ -168,6 +168,10 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
             filled.height = filled.width = recipe.get("resolution")
         if filled.template is None:
             filled.template = recipe.get("caption_template")
+        if filled.guidance is None:
+            filled.guidance = recipe.get("grid_guidance")
+    if filled.guidance is None:
+        filled.guidance = SamplingOptions.guidance
     for name, what in (("base", "the base model's folder"), ("pack", "the style pack")):
         if getattr(filled, name) is None:
             raise UserError(f"--{name} is missing; give {what}, or --run with a run folder")

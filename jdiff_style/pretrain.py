@@ -30,6 +30,7 @@ from jdiff_style import checkpoint, runs, schema
 from jdiff_style.dataset import NOISE, derive_seed
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.hashes import write_sums
+from jdiff_style.model_card import write_card
 from jdiff_style.pretrain_data import PretrainData
 from jdiff_style.pretrain_recipe import PretrainRecipe
 from jdiff_style.progress import Progress
@@ -295,7 +296,9 @@ class Pretrainer:
         return [torch.from_numpy(value).to(self.stage.device) for value in values]
 
     def write_result(self, run: Path, folder: Path, step: int) -> None:
-        """Export the averaged weights to the new folder `folder`, with `training.json` and `SHA256SUMS`, in one step."""
+        """Export the averaged weights to the new folder `folder`, with model card, `training.json` and `SHA256SUMS`, in one
+        step.
+        """
         temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
@@ -304,7 +307,10 @@ class Pretrainer:
                 self.stage.export(temporary)
             for weights in temporary.rglob("*.safetensors"):
                 runs.open_to_all(weights)
-            (temporary / CARD_FILE).write_text(json.dumps(self._card(run, step), indent=2) + "\n", encoding="utf-8")
+            rows = [row for row in _lines(run / runs.LOG_FILE) if row["step"] <= step]
+            card = self._card(run, rows, step)
+            (temporary / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+            write_card(temporary, run, card, rows, self.stage.data)
             write_sums(temporary)
             if folder.exists():
                 shutil.rmtree(folder)
@@ -312,9 +318,8 @@ class Pretrainer:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _card(self, run: Path, step: int) -> dict[str, Any]:
-        """How the weights came about: what they were trained on, how long, and the last measurements."""
-        rows = [row for row in _lines(run / runs.LOG_FILE) if row["step"] <= step]
+    def _card(self, run: Path, rows: list[dict[str, Any]], step: int) -> dict[str, Any]:
+        """How the weights came about: what they were trained on, how long, and the last measurements in the log's `rows`."""
         measured = [row for row in rows if self.stage.measurement in row]
         clocks = [0.0, *(row["seconds"] for row in rows)]  # each session's clock starts from 0
         seconds = sum(now - before if now >= before else now for before, now in zip(clocks, clocks[1:]))

@@ -69,19 +69,16 @@ class PretrainRecipe:
 
 
 @dataclass(frozen=True)
-class PictureRecipe(PretrainRecipe):
-    """What the stages that read pictures share."""
+class MeasuredRecipe(PretrainRecipe):
+    """What the stages share that are measured on other styles."""
 
-    alter: float = field(
-        0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
-    )
     measure: Optional[str] = field(
         None, DATA, "pictures that are measured and never trained on: styles.npy and styles.jsonl", "FOLDER", path=True
     )
 
 
 @dataclass(frozen=True)
-class VaeRecipe(PictureRecipe):
+class VaeRecipe(MeasuredRecipe):
     """An AutoencoderKL: L1 and squared error of the picture, and a little Kullback-Leibler term. No adversary."""
 
     stage: str = field("vae", MAIN, "what is trained", "STAGE", choices=("vae",))
@@ -99,6 +96,9 @@ class VaeRecipe(PictureRecipe):
         "FACTOR", low=0.0, high=1e3,
     )  # fmt: skip
     flip: bool = field(True, DATA, "flip half of the pictures")
+    alter: float = field(
+        0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
+    )
 
     def check(self) -> None:
         """Raise UserError for fields that contradict each other."""
@@ -116,30 +116,27 @@ class TextRecipe(PretrainRecipe):
 
 
 @dataclass(frozen=True)
-class ClipRecipe(TextRecipe, PictureRecipe):
-    """A CLIPModel and its byte-pair tokenizer: the symmetric contrastive loss (Radford et al. 2021, figure 3)."""
+class ClipRecipe(TextRecipe, MeasuredRecipe):
+    """A text tower and its byte-pair tokenizer on picture features that are computed beforehand: the symmetric contrastive
+    loss (Radford et al. 2021, figure 3) with the image side locked (Zhai et al. 2022).
+    """
 
     stage: str = field("clip", MAIN, "what is trained", "STAGE", choices=("clip",))
     merges: int = field(3000, MODEL, "byte-pair merges learnt from the captions", "MERGES", low=0, high=48894)
     max_tokens: int = field(40, MODEL, "longest caption in tokens, both ends included", "TOKENS", low=8, high=77)
     text_width: int = field(192, MODEL, "width of the text tower", "WIDTH", low=8, high=4096)
     text_layers: int = field(4, MODEL, "layers of the text tower", "LAYERS", low=1, high=64)
-    vision_width: int = field(192, MODEL, "width of the image tower", "WIDTH", low=8, high=4096)
-    vision_layers: int = field(6, MODEL, "layers of the image tower", "LAYERS", low=1, high=64)
-    patch: int = field(16, MODEL, "side of a patch of the image tower", "PX", low=1, high=256)
-    head_width: int = field(32, MODEL, "width of an attention head, in both towers", "WIDTH", low=4, high=256)
+    head_width: int = field(32, MODEL, "width of an attention head", "WIDTH", low=4, high=256)
     projection: int = field(192, MODEL, "width of the shared space", "WIDTH", low=8, high=4096)
-    shift: int = field(8, DATA, "pictures are moved by up to this each way", "PX", low=0, high=256)
-    image_noise: float = field(
-        0.1, DATA, "largest standard deviation of noise added to a picture in [-1, 1]", "STD", low=0.0, high=2.0
+    feature_dropout: float = field(
+        0.3, HYPER, "share of the picture features left out of each picture", "PROBABILITY", low=0.0, high=0.99
     )
 
     def check(self) -> None:
         """Raise UserError for fields that contradict each other."""
         super().check()
-        for name in ("text_width", "vision_width"):
-            if getattr(self, name) % self.head_width:
-                raise UserError(f"{name}: {getattr(self, name)} is not a multiple of head_width {self.head_width}")
+        if self.text_width % self.head_width:
+            raise UserError(f"text_width: {self.text_width} is not a multiple of head_width {self.head_width}")
         if self.batch_size < 2:
             raise UserError("batch_size: 1 leaves no other caption to tell apart; use 2 or more, 128 is usual here")
 

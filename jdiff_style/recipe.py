@@ -46,6 +46,14 @@ class Recipe:
         high=4096,
         way_out="use 32 as in the published run: 28 styles at 32 each make a packed rank of 896",
     )
+    lora_targets: str = field(
+        "attention",
+        LORA,
+        "layers of the UNet with a LoRA: those of its attention, or its convolutions too, where levels without attention "
+        "have to learn",
+        "LAYERS",
+        choices=("attention", "attention+convolutions"),
+    )
     lora_dropout: float = field(
         0.1, LORA, "dropout on the LoRA path; 0 for runs compared between backends", "PROBABILITY", low=0.0, high=0.99
     )

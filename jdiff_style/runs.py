@@ -131,11 +131,11 @@ def git_commit() -> dict[str, Any]:
 
 def base_fingerprint(base: Path) -> str:
     """SHA-256 over the base model's configuration files and the sizes of its weight files (reading gigabytes would be
-    slow).
+    slow). A model card and its pictures may change.
     """
     digest = hashlib.sha256()
     for file in sorted(base.rglob("*")):
-        if file.is_file() and not file.name.startswith("."):
+        if file.is_file() and not file.name.startswith(".") and file.suffix not in (".md", ".png"):
             digest.update(f"{file.relative_to(base)} {file.stat().st_size}\n".encode())
             if file.suffix == ".json":
                 digest.update(file.read_bytes())

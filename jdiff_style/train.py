@@ -75,7 +75,7 @@ class Trainer:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         modules = {"unet": self.base.unet}
-        targets = {"unet": lora.UNET_TARGETS, "text_encoder": lora.TEXT_TARGETS}
+        targets = {"unet": lora.unet_targets(recipe.lora_targets), "text_encoder": lora.TEXT_TARGETS}
         if recipe.train_text_encoder:
             modules["text_encoder"] = self.base.text_encoder
         for name, module in modules.items():

@@ -203,20 +203,25 @@ def _listen(worker: _Worker, message: tuple, pending: deque[list[Job]], outcome:
 
 
 def _bury(worker: _Worker, outcome: Outcome) -> None:
-    """Note how a worker ended; one that had nothing left to do ends with exit code 0."""
+    """Note how a worker ended; one that had nothing left to do ends with exit code 0, or is still on its way out."""
+    slow = worker.process.exitcode is None
+    if slow:  # it has let go of its pipe, so nothing more can come of it
+        worker.process.kill()
+        worker.process.join()
     code = worker.process.exitcode
     worker.pipe.close()
     for folder in {job.path.parent for job in worker.batch}:
         remove_leftovers(folder, worker.process.pid)
     lost = worker.unfinished()
     outcome.lost += lost
-    if code == 0 and not lost:
+    if (code == 0 or slow) and not lost:
         return
     if any(isinstance(problem, _Fatal) for problem in outcome.problems):
         return
     how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+    how = "stopped answering" if slow else how
     when = "" if worker.loaded else " while it loaded the model"
-    hint = " (out of memory? try fewer workers or a smaller batch)" if code == -signal.SIGKILL else ""
+    hint = " (out of memory? try fewer workers or a smaller batch)" if code == -signal.SIGKILL and not slow else ""
     outcome.problems.append(f"worker {worker.index} (process {worker.process.pid}) {how}{when}{hint}")
 
 

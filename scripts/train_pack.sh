@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets the environment up, then trains a packed LoRA and draws a sample grid.
 #
-#   bash scripts/train_pack.sh                                     sample pack, tiny random-weight base, about a minute
+#   bash scripts/train_pack.sh                                     emoji-8 on the small base model in data/base/emoji-sd
+#                                                                  (without it: sample pack, tiny random-weight base)
 #   bash scripts/train_pack.sh --pack FOLDER [--base FOLDER] …     any option of `jdiff train`
 #   bash scripts/train_pack.sh --resume RUN                        go on with an interrupted run
 #
@@ -16,7 +17,9 @@ else
     python=$root/.venv/bin/python
 fi
 
-source=(--recipe "$root/data/recipes/sample.yaml")
+default=$root/data/recipes/emoji.yaml
+[[ -f $root/data/base/emoji-sd/model_index.json ]] || default=$root/data/recipes/sample.yaml
+source=(--recipe "$default")
 out=(--out "$root/outputs")
 for word in "$@"; do
     case $word in

@@ -1,6 +1,7 @@
 """The `jdiff` command: help, exit codes, dry run, and the script that sets itself up."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,23 +91,49 @@ def test_offline_is_set_before_the_libraries_load():
     assert done.stdout.strip() == "True", done.stderr
 
 
-def run_script(*words, cwd):
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout as the script sees one, without the embedded base model."""
+    root = tmp_path / "check out"
+    shutil.copytree(ROOT / "data" / "recipes", root / "data" / "recipes")
+    (root / "data" / "packs").symlink_to(ROOT / "data" / "packs")
+    (root / "jdiff_style").symlink_to(ROOT / "jdiff_style")
+    (root / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "train_pack.sh", root / "scripts")
+    return root
+
+
+def run_script(root, *words, cwd):
     environment = {**os.environ, "JDIFF_PYTHON": sys.executable}
-    line = ["bash", str(ROOT / "scripts" / "train_pack.sh"), *map(str, words)]
+    line = ["bash", str(root / "scripts" / "train_pack.sh"), *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
-def test_train_pack_script_resolves_paths_from_any_folder(tmp_path):
-    done = run_script("--dry-run", "--pack", "here", cwd=tmp_path)
+def test_train_pack_script_resolves_paths_from_any_folder(checkout, tmp_path):
+    done = run_script(checkout, "--dry-run", "--pack", "here", cwd=tmp_path)
     values = yaml.safe_load(done.stdout)
     assert done.returncode == 0, done.stderr
-    assert values["pack"] == "here" and values["out"] == str(ROOT / "outputs") and values["steps"] == 60
+    assert values["pack"] == "here" and values["out"] == str(checkout / "outputs")
 
 
-def test_train_pack_script_trains(tmp_path, sample):
-    done = run_script("--out", tmp_path / "o u t", "--steps", 2, "--resolution", 32, "--grid-steps", 1, cwd=tmp_path)
+def test_train_pack_script_takes_the_embedded_base_where_there_is_one(checkout, tmp_path):
+    found = []
+    for embedded in (False, True):
+        if embedded:
+            (checkout / "data" / "base" / "emoji-sd").mkdir(parents=True)
+            (checkout / "data" / "base" / "emoji-sd" / "model_index.json").write_text("{}")
+        done = run_script(checkout, "--dry-run", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        values = yaml.safe_load(done.stdout)
+        found.append((Path(values["pack"]).name, Path(values["base"]).name, values["resolution"]))
+    assert found == [("sample", "tiny", 64), ("emoji-8", "emoji-sd", 128)]
+
+
+def test_train_pack_script_trains(checkout, tmp_path):
+    words = ("--out", tmp_path / "o u t", "--steps", 2, "--resolution", 32, "--grid-steps", 1)
+    done = run_script(checkout, *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     run = tmp_path / done.stdout.splitlines()[-1]
     assert run.name == "00000-pack3-r12-tiny-base" and (run / "grid.png").is_file()
-    done = run_script("--resume", run, "--steps", 3, cwd=tmp_path)
+    done = run_script(checkout, "--resume", run, "--steps", 3, cwd=tmp_path)
     assert done.returncode == 0 and len((run / "log.jsonl").read_text().splitlines()) == 3, done.stderr

@@ -5,12 +5,15 @@ import math
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from peft import LoraConfig, inject_adapter_in_model
 
 from jdiff_style import lora
 from jdiff_style.base import load_base
 from jdiff_style.errors import UserError
+from jdiff_style.generate import merge_lora
 
 PROMPT_IDS = torch.tensor([[0, 5, 6, 1, 1]])
+ALL_LAYERS = lora.unet_targets("attention+convolutions")
 
 
 @pytest.fixture
@@ -18,9 +21,9 @@ def base(tiny_base):
     return load_base(tiny_base, torch.float32, torch.device("cpu"))
 
 
-def attached(base, rank=6, dora=False):
+def attached(base, rank=6, dora=False, targets=lora.UNET_TARGETS):
     torch.manual_seed(0)
-    lora.attach(base.unet, lora.UNET_TARGETS, rank, dora=dora)
+    lora.attach(base.unet, targets, rank, dora=dora)
     lora.attach(base.text_encoder, lora.TEXT_TARGETS, rank, dora=dora)
     return {"unet": base.unet, "text_encoder": base.text_encoder}
 
@@ -55,9 +58,24 @@ def test_every_target_is_reached_and_nothing_else_learns(base):
     assert lora.attach(base.text_encoder, lora.TEXT_TARGETS, 6) == {"q_proj": 2, "k_proj": 2, "v_proj": 2}
 
 
-def test_start_leaves_the_output_as_it_was(base):
+def test_convolutions_are_reached_at_every_level(base):
+    convolutions = {name for name, layer in base.unet.named_modules() if isinstance(layer, torch.nn.Conv2d)}
+    reached = lora.attach(base.unet, ALL_LAYERS, 6)
+    # Residual blocks: one on each of two levels down, two in the middle, two on each level up.
+    assert reached["conv1"] == reached["conv2"] == reached["time_emb_proj"] == 8
+    assert reached["conv_in"] == reached["conv_out"] == 1 and reached["conv"] == 2 and reached["to_q"] == 8
+    with_lora = {name for name, _ in lora.lora_layers(base.unet)}
+    # What remains are the attention blocks' own projections, which are 1 x 1.
+    assert {name.rsplit(".", 1)[-1] for name in convolutions - with_lora} == {"proj_in", "proj_out"}
+    down = next(layer for name, layer in lora.lora_layers(base.unet) if name.endswith("downsamplers.0.conv"))
+    assert tuple(down.lora_A["default"].weight.shape) == (6, 32, 3, 3) and down.lora_A["default"].stride == (2, 2)
+    assert tuple(down.lora_B["default"].weight.shape) == (32, 6, 1, 1)
+
+
+@pytest.mark.parametrize("targets", [lora.UNET_TARGETS, ALL_LAYERS], ids=["attention", "convolutions"])
+def test_start_leaves_the_output_as_it_was(base, targets):
     before = outputs(base.unet, base.text_encoder)
-    modules = attached(base)
+    modules = attached(base, targets=targets)
     assert distance(before, outputs(**modules)) == 0.0
     down = torch.cat([p.reshape(-1) for n, p in lora.lora_parameters(base.unet).items() if "lora_A" in n])
     assert float(down.detach().std()) == pytest.approx(1 / 6, rel=0.05)
@@ -105,6 +123,18 @@ def test_groups_have_exact_rates_and_hold_every_parameter_once(base):
         assert widths == {width}
 
 
+def test_a_convolution_s_width_is_what_its_a_sums_over(base):
+    lora.attach(base.unet, ["conv1"], 8)
+    groups = lora.parameter_groups({"unet": base.unet}, 1e-4, 2.0)
+    owner = {id(layer.lora_B["default"].weight): layer for _, layer in lora.lora_layers(base.unet)}
+    assert len(groups) > 2
+    for group in groups[1:]:
+        inputs = {owner[id(p)].in_features for p in group["params"]}
+        assert len(inputs) == 1
+        factor = 2 * math.sqrt(9 * inputs.pop() / 8)
+        assert (group["factor"], group["lr"]) == pytest.approx((factor, 1e-4 * factor), rel=1e-12)
+
+
 def test_no_lora_plus_is_one_rate(base):
     groups = lora.parameter_groups(attached(base), 1e-4, 0.0)
     assert [g["lr"] for g in groups] == [1e-4, 1e-4]
@@ -119,12 +149,41 @@ def test_file_loads_with_our_loader_and_gives_the_same_output(base, tiny_base, t
     assert distance(outputs(**modules), outputs(pipeline.unet, pipeline.text_encoder)) == 0.0
 
 
-def test_file_loads_with_the_loader_of_diffusers(base, tiny_base, tmp_path):
-    modules = stirred(attached(base))
+@pytest.mark.parametrize("targets", [lora.UNET_TARGETS, ALL_LAYERS], ids=["attention", "convolutions"])
+def test_file_loads_with_the_loader_of_diffusers(base, tiny_base, tmp_path, targets):
+    modules = stirred(attached(base, targets=targets))
     lora.save_lora(tmp_path, base.unet, base.text_encoder)
     pipeline = StableDiffusionPipeline.from_pretrained(str(tiny_base), local_files_only=True)
+    before = outputs(pipeline.unet, pipeline.text_encoder)
     pipeline.load_lora_weights(str(tmp_path), weight_name=lora.LORA_FILE)
-    assert distance(outputs(**modules), outputs(pipeline.unet, pipeline.text_encoder)) < 1e-6
+    after = outputs(pipeline.unet, pipeline.text_encoder)
+    assert distance(outputs(**modules), after) < 1e-6 and distance(before, after) > 1e-3
+
+
+@pytest.mark.parametrize("dora", [False, True], ids=["lora", "dora"])
+def test_convolutions_merged_and_from_a_file_give_the_same_output(base, tiny_base, tmp_path, dora):
+    modules = stirred(attached(base, dora=dora, targets=ALL_LAYERS))
+    trained = outputs(**modules)
+    lora.save_lora(tmp_path, base.unet, base.text_encoder)
+    pipeline = StableDiffusionPipeline.from_pretrained(str(tiny_base), local_files_only=True)
+    plain = outputs(pipeline.unet, pipeline.text_encoder)
+    assert lora.load_lora(pipeline, tmp_path) == 6
+    assert distance(trained, outputs(pipeline.unet, pipeline.text_encoder)) == 0.0
+    layers = len(lora.lora_layers(pipeline.unet))
+    assert merge_lora(pipeline.unet, 1.0) == layers and merge_lora(pipeline.text_encoder, 1.0) == 6
+    assert not lora.lora_layers(pipeline.unet)
+    merged = outputs(pipeline.unet, pipeline.text_encoder)
+    assert distance(trained, merged) < 1e-5 and distance(plain, merged) > 1e-2
+
+
+def test_a_convolution_of_another_kernel_is_refused(tiny_base, tmp_path):
+    pipeline = StableDiffusionPipeline.from_pretrained(str(tiny_base), local_files_only=True)
+    other = torch.nn.Module()
+    other.conv_in = torch.nn.Conv2d(4, 32, 1)
+    inject_adapter_in_model(LoraConfig(r=4, target_modules=["conv_in"]), other)
+    lora.save_lora(tmp_path, other)
+    with pytest.raises(UserError, match="input width 4, kernel 1 x 1, the model's is width 4, kernel 3 x 3"):
+        lora.load_lora(pipeline, tmp_path)
 
 
 def test_unet_only_file(base, tiny_base, tmp_path):

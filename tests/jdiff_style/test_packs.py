@@ -20,6 +20,21 @@ def error_of(path, **options):
     return str(caught.value)
 
 
+def test_true_pictures_are_found_by_word(pack_folder, picture):
+    composed, decomposed = unicodedata.normalize("NFC", "café"), unicodedata.normalize("NFD", "café")
+    for name in ("Ring.png", f"{decomposed}.webp", ".hidden.png", "note.txt"):
+        if name.endswith("txt"):
+            (pack_folder / "00" / "targets" / name).write_text("not a picture")
+        else:
+            picture(pack_folder / "00" / "targets" / name)
+    before = load_pack(pack_folder)
+    with_targets, without = before.styles
+    assert with_targets.target("Ring") == pack_folder / "00" / "targets" / "Ring.png"
+    assert with_targets.target(composed) == with_targets.target(decomposed) != None  # noqa: E711
+    assert with_targets.target("Hotel") is None and len(with_targets.targets) == 2 and without.targets == {}
+    assert not before.skipped
+
+
 def test_sample_pack(sample):
     pack = load_pack(sample, strict=True)
     assert [style.trigger for style in pack.styles] == ["style_00", "style_01", "style_02"]

@@ -232,7 +232,7 @@ def test_a_folder_in_the_place_of_a_picture(run, tmp_path):
     assert code == 1 and error.splitlines()[-1].startswith(f"error: --out: cannot write {tmp_path / 'out'}")
 
 
-def test_a_run_folder_gives_base_pack_size_and_template(tiny_base, pack_folder, tmp_path, capsys):
+def test_a_run_folder_gives_base_pack_size_guidance_and_template(tiny_base, pack_folder, tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
     recipe = {
@@ -240,6 +240,7 @@ def test_a_run_folder_gives_base_pack_size_and_template(tiny_base, pack_folder, 
         "pack": str(pack_folder),
         "resolution": 32,
         "caption_template": "{object} by {trigger}",
+        "grid_guidance": 3.0,
     }
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     words = ["--run", str(folder), "--out", str(tmp_path / "out"), "--dry-run"]
@@ -248,10 +249,29 @@ def test_a_run_folder_gives_base_pack_size_and_template(tiny_base, pack_folder, 
     (folder / LORA_FILE).write_bytes(b"")
     assert parallel.main(words) == 0
     text = capsys.readouterr().out
-    assert "height: 32" in text and "width: 32" in text and "'Ring by style_00'" in text
-    assert parallel.main([*words, "--height", "64", "--template", "{object}"]) == 0
+    assert "height: 32" in text and "width: 32" in text and "'Ring by style_00'" in text and "guidance: 3.0" in text
+    assert parallel.main([*words, "--height", "64", "--template", "{object}", "--guidance", "4"]) == 0
     text = capsys.readouterr().out
-    assert "height: 64" in text and "width: None" in text and "'Ring'" in text
+    assert "height: 64" in text and "width: None" in text and "'Ring'" in text and "guidance: 4.0" in text
+    assert parallel.main(["--base", str(tiny_base), "--pack", str(pack_folder), *words[2:]]) == 0
+    assert "guidance: 7.5" in capsys.readouterr().out
+
+
+def test_a_worker_that_is_slow_to_end_is_no_failure(run, tmp_path, monkeypatch):
+    """On a busy machine a process can need long to end after its work is done. Here it never does: it pauses once Python is
+    unloaded and its pipe closed.
+    """
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(
+        "import ctypes, sys\n"
+        "libc = ctypes.CDLL(None)\n"
+        "if any('spawn_main' in word for word in sys.orig_argv):\n"
+        "    libc.on_exit(ctypes.cast(libc.pause, ctypes.c_void_p), None)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "slow"), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr("jdiff_style.workers._GRACE", 0.2)
+    code, text, error = run("--limit", "1")
+    assert code == 0 and "2 of 2 pictures" in text and "error" not in error
 
 
 def test_a_damaged_lora_is_one_sentence(run, tmp_path):

@@ -4,13 +4,22 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from jdiff_style.errors import UserError
-from jdiff_style.pictures import contact_sheet, is_whole_picture, remove_leftovers, safe_name, save_picture
+from jdiff_style.pictures import (
+    Row,
+    Tile,
+    contact_sheet,
+    is_whole_picture,
+    remove_leftovers,
+    safe_name,
+    save_picture,
+)
 
 RED = Image.new("RGB", (9, 5), "red")
 
@@ -107,9 +116,37 @@ def test_leftovers_of_ended_processes_are_removed_and_of_living_ones_kept(tmp_pa
 def test_contact_sheet(tmp_path):
     save_picture(RED, tmp_path / "a.png")
     (tmp_path / "b.png").write_text("damaged")
-    sheet = contact_sheet([("00", [("猫", tmp_path / "a.png"), ("b", tmp_path / "b.png")]), ("01", [])], tile=32)
+    tiles = [Tile("猫", tmp_path / "a.png"), Tile("b", tmp_path / "b.png"), Tile("none", None)]
+    sheet = contact_sheet([Row("00", [tiles]), Row("01", [])], tile=32)
     colours = {colour for _, colour in sheet.getcolors(100000)}
     assert (255, 0, 0) in colours and (211, 211, 211) in colours
-    assert sheet.height > 2 * 32 and sheet.width > 2 * 32
+    assert sheet.height > 2 * 32 and sheet.width > 3 * 32
     with pytest.raises(ValueError, match="row"):
         contact_sheet([])
+
+
+def columns_of(sheet, colour):
+    """(left, top, right, bottom) of the block of one colour."""
+    ys, xs = np.nonzero((np.asarray(sheet) == colour).all(axis=2))
+    return int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1
+
+
+def test_groups_of_a_contact_sheet_begin_in_the_same_column_in_every_row():
+    blue, green = Image.new("RGB", (8, 8), (0, 0, 255)), Image.new("RGB", (8, 8), (0, 255, 0))
+    rows = [
+        Row("a", [[Tile("x", RED), Tile("x", RED)], [Tile("y", blue)]]),
+        Row("b", [[Tile("x", RED)], [Tile("y", green)]]),
+    ]
+    sheet = contact_sheet(rows, tile=32, heads=[["one"], ["two"]])
+    left, top, right, bottom = columns_of(sheet, (0, 0, 255))
+    below = columns_of(sheet, (0, 255, 0))
+    assert (right - left, bottom - top) == (32, 32)
+    assert (below[0], below[2]) == (left, right) and below[1] >= bottom
+    assert left - columns_of(sheet, (255, 0, 0))[2] > 8  # a group is set apart
+    assert np.asarray(sheet)[:top, left:right].min() < 128  # its head stands above it
+
+
+def test_a_contact_sheet_keeps_the_shape_of_a_picture():
+    sheet = contact_sheet([Row("a", [[Tile("wide", Image.new("RGB", (200, 50), (0, 0, 255)))]])], tile=32)
+    left, top, right, bottom = columns_of(sheet, (0, 0, 255))
+    assert (right - left, bottom - top) == (32, 8)

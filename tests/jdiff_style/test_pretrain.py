@@ -126,13 +126,16 @@ def test_weights_are_float16_on_disk(trained):
 
 def test_the_small_clip_loads_with_its_tokenizer(trained):
     import torch
-    from transformers import CLIPModel, CLIPTokenizer
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+    from jdiff_style.image_projection import load_projection
 
     folder = str(trained["clip"] / "result")
-    model, tokenizer = CLIPModel.from_pretrained(folder), CLIPTokenizer.from_pretrained(folder)
+    model, tokenizer = CLIPTextModelWithProjection.from_pretrained(folder), CLIPTokenizer.from_pretrained(folder)
     tokens = tokenizer(["a flat emoji of thing a"], padding="max_length", max_length=16, return_tensors="pt").input_ids
     with torch.no_grad():
-        assert tuple(model.get_text_features(input_ids=tokens).shape) == (1, 16)
+        assert tuple(model(input_ids=tokens).text_embeds.shape) == (1, 16)
+        assert tuple(load_projection(trained["clip"] / "result")(torch.rand(3, 48)).shape) == (3, 16)
     assert tokenizer.decode(tokens[0], skip_special_tokens=True).strip() == "a flat emoji of thing a"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -130,6 +131,7 @@ def test_damaged_latents_are_computed_again(jdiff, trained, tmp_path):
     assert one == two
 
 
+@pytest.mark.skipif("+jittor" not in metadata.version("torch"), reason="PyTorch can compile")
 def test_compiling_is_refused_where_torch_cannot(jdiff, trained, tmp_path):
     recipe = trained["vae"].parents[1] / "base.yaml"
     models = ("--vae", trained["vae"], "--clip", trained["clip"], "--out", tmp_path)
@@ -185,8 +187,52 @@ def test_the_clip_is_measured_on_styles_that_it_never_saw(jdiff, trained, pretra
     other = pretrain_data(tmp_path / "other")
     (other / "images.npy").rename(other / "styles.npy")
     (other / "metadata.jsonl").rename(other / "styles.jsonl")
+    (other / "images.features.npy").rename(other / "styles.features.npy")
     recipe = trained["clip"].parents[1] / "clip.yaml"
-    assert jdiff("train", "--recipe", recipe, "--out", tmp_path, "--measure", other, "--alter", 0.5)[0] == 0
+    assert jdiff("train", "--recipe", recipe, "--out", tmp_path, "--measure", other)[0] == 0
     (run,) = tmp_path.glob("0*")
     last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
     assert 0.0 <= last["top1_other"] <= last["top5_other"] <= 1.0 and np.isfinite(last["loss"])
+
+
+def test_a_clip_learns_what_its_features_tell_apart(jdiff, trained, pretrain_data, tmp_path):
+    """Longer than the others: most training pictures find their word, and none would by chance (16 of 8 objects)."""
+    recipe = trained["clip"].parents[1] / "clip.yaml"
+    words = ("--steps", 150, "--batch-size", 8, "--learning-rate", 3e-3, "--checkpoint-every", 0, "--validate-images", 16)
+    assert jdiff("train", "--recipe", recipe, "--out", tmp_path, *words, "--validate-every", 0)[0] == 0
+    (run,) = tmp_path.glob("0*")
+    assert json.loads((run / "log.jsonl").read_text().splitlines()[-1])["top1_train"] >= 0.75
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda d: (d / "features.json").unlink(), "features.json is missing; python scripts/make_emoji_features.py"),
+        (lambda d: (d / "features.json").write_text("{"), "features.json cannot be read"),
+        (lambda d: (d / "images.features.npy").unlink(), "images.features.npy is missing"),
+        (lambda d: (d / "images.features.npy").write_bytes(b"no"), "is not a NumPy array"),
+        (
+            lambda d: np.save(d / "images.features.npy", np.zeros((3, 1, 48), np.float16)),
+            "expected float16 (20, versions, 48)",
+        ),
+        (lambda d: np.save(d / "images.npy", 255 - np.load(d / "images.npy")), "is of other pictures"),
+    ],
+)
+def test_features_that_do_not_fit_are_refused(jdiff, trained, pretrain_data, tmp_path, damage, message):
+    data = pretrain_data(tmp_path / "data")
+    damage(data)
+    code, _, err = jdiff("train", "--recipe", trained["clip"].parents[1] / "clip.yaml", "--data", data, "--out", tmp_path)
+    assert code == 1 and message in err and not list(tmp_path.glob("0*"))
+
+
+def test_a_damaged_projection_is_named(trained, copy):
+    from jdiff_style.errors import UserError
+    from jdiff_style.image_projection import load_projection
+    from jdiff_style.picture_features import PROJECTION_FILE
+
+    folder = trained["clip"] / "result"
+    kept = (folder / PROJECTION_FILE).read_bytes()
+    (copy / "image_projection.json").write_bytes((folder / "image_projection.json").read_bytes())
+    (copy / PROJECTION_FILE).write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(UserError, match="image projection cannot be read"):
+        load_projection(copy)

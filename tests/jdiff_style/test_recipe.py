@@ -1,5 +1,7 @@
 """Recipes: values, ranges, messages, and the round trip through YAML."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,9 +116,22 @@ def test_missing_recipe(tmp_path):
         read_recipe(tmp_path / "none.yaml")
 
 
-def test_the_recipes_of_the_repository_are_valid():
-    from pathlib import Path
+def test_captions_of_the_emoji_recipes_have_the_form_that_the_base_has_read_most():
+    from jdiff_style.captions import make_caption
+    from jdiff_style.grid import grid_prompt
+    from jdiff_style.packs import load_pack
+    from jdiff_style.pretrain_base import plain_caption
 
+    for name in ("emoji", "emoji-tiny"):
+        recipe = make_recipe(read_recipe(Path(__file__).resolve().parents[2] / "data" / "recipes" / f"{name}.yaml"))
+        for style in load_pack(recipe.pack).styles:
+            image = style.images[0]
+            caption = make_caption(style, image, False, None, recipe.caption_template)
+            assert caption == plain_caption(style.trigger, image.name)
+            assert grid_prompt(style, "lion", recipe.caption_template) == plain_caption(style.trigger, "lion")
+
+
+def test_the_recipes_of_the_repository_are_valid():
     folder = Path(__file__).resolve().parents[2] / "data" / "recipes"
     files = sorted(folder.glob("*.yaml"))
     assert {"sample.yaml", "sd21-pack28.yaml"} <= {f.name for f in files}

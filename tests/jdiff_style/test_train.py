@@ -208,6 +208,7 @@ def test_a_changed_pack_or_a_folder_that_is_no_run(jdiff, whole, tmp_path, pictu
     [
         ["--dora"],
         ["--no-train-text-encoder"],
+        ["--lora-targets", "attention+convolutions"],
         ["--min-snr-gamma", 5, "--warmup-steps", 2],
         ["--gradient-checkpointing"],
         ["--mixed-precision", "bf16"],

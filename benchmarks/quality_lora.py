@@ -1,0 +1,285 @@
+"""The figures of the default packed LoRA: style, objects, score, likeness to the true pictures, time."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from benchmarks.quality_measures import Figure, StyleClassifier, mean_interval, ranks, share_within
+from benchmarks.quality_networks import Networks, own_clip, read_all
+from benchmarks.quality_parts import Figures, Settings, draw_words, true_pictures
+from benchmarks.quality_pictures import Trained, digest, draw_all, train
+from eval import score
+from jdiff_style.captions import object_words
+from jdiff_style.errors import UserError
+from jdiff_style.generate import SamplingOptions
+from jdiff_style.packs import Pack, load_pack
+from jdiff_style.prompts import Prompt, PromptOptions, build_prompts
+from jdiff_style.recipe import read_recipe
+
+# True pictures of each style that the classifier learns from, none of them of a word that is drawn.
+TEACHING = 150
+DEFAULT_SECONDS, TINY_SECONDS = 300.0, 30.0
+WITH, ALONE = "lora", "alone"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of one style: features, objects and statistics of all its true pictures."""
+
+    features: np.ndarray
+    objects: list[str]
+    statistics: np.ndarray
+    held_out: np.ndarray
+
+
+def measure_lora(settings: Settings, networks: Networks) -> Figures:
+    """Train the default recipe for every seed, draw every word of the pack with and without it, and compare."""
+    pack = load_pack(settings.pack or read_recipe(settings.recipe)["pack"])
+    truths = read_truths(settings, networks, pack)
+    classifier, accuracy = teach(pack, truths)
+    own_style = true_pictures(settings)
+    numbers = own_style.where(style=settings.style)
+    own_features, _ = networks.look([own_style.images[n] for n in numbers], f"true pictures, {settings.style}")
+    own_objects = own_style.objects(numbers)
+    found: list[dict[str, Any]] = []
+    for seed in settings.seeds:
+        trained = train_default(settings, pack, seed)
+        prompts = chosen_prompts(pack, trained.recipe.caption_template, settings.limit)
+        row: dict[str, Any] = {"seed": seed, "seconds": trained.seconds}
+        for kind, lora in ((WITH, trained.lora), (ALONE, None)):
+            files = draw_all(
+                settings.base, lora, prompts, sampling(trained, seed), settings.out / "pictures", kind, settings.device
+            )
+            row[kind] = compare(networks, pack, truths, classifier, files)
+            row[kind]["total"] = total(settings, pack, files)
+        words = sorted({object_words(prompt.word) for prompt in prompts} & set(own_objects))
+        if words:
+            drawn, _ = networks.look(draw_words(settings, words, seed), f"drawn, {settings.style}")
+            row["own style"] = ranks(drawn, own_features, [own_objects.index(word) for word in words])
+        found.append(row)
+    return figures(pack, found, accuracy)
+
+
+def train_default(settings: Settings, pack: Pack, seed: int) -> Trained:
+    """The finished run of the default recipe with this seed."""
+    changes = {"base": str(settings.base.resolve()), "pack": str(pack.path.resolve()), "seed": seed}
+    return train(settings.recipe, changes, pack, settings.out / "runs")
+
+
+def sampling(trained: Trained, seed: int) -> SamplingOptions:
+    """How a run's own grid draws."""
+    recipe = trained.recipe
+    side = recipe.resolution
+    return SamplingOptions(steps=recipe.grid_steps, guidance=recipe.grid_guidance, seed=seed, height=side, width=side)
+
+
+def chosen_prompts(pack: Pack, template: str | None, limit: int) -> list[Prompt]:
+    """The pack's prompts, of each style at most `limit` (0: all), in the form of the training captions."""
+    prompts = build_prompts(pack, PromptOptions(template=template))
+    counts: dict[str, int] = {}
+    chosen = []
+    for prompt in prompts:
+        counts[prompt.style] = counts.get(prompt.style, 0) + 1
+        if not limit or counts[prompt.style] <= limit:
+            chosen.append(prompt)
+    return chosen
+
+
+def read_truths(settings: Settings, networks: Networks, pack: Pack) -> dict[str, Truth]:
+    """Style of the pack -> all its true pictures in the data, found by the set that `about.json` names."""
+    try:
+        about = json.loads((pack.path / "about.json").read_text(encoding="utf-8"))
+        sets = {style.id: about[style.id]["style"] for style in pack.styles}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--pack: {pack.path / 'about.json'} does not say which style of the data each folder is ({error!r})"
+        ) from None
+    data = true_pictures(settings, other_styles=True)
+    truths = {}
+    for style, name in sets.items():
+        numbers = data.where(set=name)
+        if not len(numbers):
+            raise UserError(f"--data: {settings.data} has no pictures of the set {name!r} that style {style} was made from")
+        features, statistics = networks.look([data.images[n] for n in numbers], f"true pictures, {name}")
+        held_out = np.array([data.rows[n]["split"] == "held_out" for n in numbers])
+        truths[style] = Truth(features, data.objects(numbers), statistics, held_out)
+    return truths
+
+
+def teach(pack: Pack, truths: dict[str, Truth]) -> tuple[StyleClassifier, float | None]:
+    """The style classifier, and its accuracy on true pictures of held-out objects. It sees no word of the pack."""
+    asked = {object_words(word) for style in pack.styles for word in style.prompts.values()}
+    lessons, labels, exams, answers = [], [], [], []
+    for number, truth in enumerate(truths.values()):
+        new = np.flatnonzero([not out and name not in asked for name, out in zip(truth.objects, truth.held_out)])
+        new = new[:: max(1, len(new) // TEACHING)][:TEACHING]
+        lessons.append(truth.statistics[new])
+        labels += [number] * len(new)
+        exams.append(truth.statistics[truth.held_out])
+        answers += [number] * int(truth.held_out.sum())
+    classifier = StyleClassifier(np.concatenate(lessons), labels)
+    return classifier, classifier.accuracy(np.concatenate(exams), answers) if answers else None
+
+
+def compare(
+    networks: Networks,
+    pack: Pack,
+    truths: dict[str, Truth],
+    classifier: StyleClassifier,
+    files: dict[tuple[str, str], Path],
+) -> dict[str, Any]:
+    """Per style: which pictures the classifier gives to it, the places of the right objects, distances to the truth."""
+    found: dict[str, Any] = {"style": {}, "places": {}, "distance": {}}
+    for number, (style, truth) in enumerate(truths.items()):
+        words = [word for owner, word in files if owner == style]
+        drawn = read_all(files[style, word] for word in words)
+        features, statistics = networks.look(drawn, f"drawn, style {style}")
+        found["style"][style] = classifier.predict(statistics) == number
+        known = [n for n, word in enumerate(words) if object_words(word) in truth.objects]
+        if not known:
+            raise UserError(f"--data: none of the words of style {style} is among its true pictures there")
+        right = [truth.objects.index(object_words(words[n])) for n in known]
+        found["places"][style] = ranks(features[known], truth.features, right)
+        targets = {s.id: s for s in pack.styles}[style]
+        pairs = [(picture, target) for picture, word in zip(drawn, words) if (target := targets.target(word))]
+        if not pairs:
+            raise UserError(f"--pack: {pack.path / style / 'targets'} holds no true picture of its words")
+        true = _same_size(read_all(target for _, target in pairs), [picture for picture, _ in pairs])
+        found["distance"][style] = networks.distances([picture for picture, _ in pairs], true)
+    return found
+
+
+def _same_size(true: list[np.ndarray], drawn: list[np.ndarray]) -> list[np.ndarray]:
+    for one, other in zip(true, drawn):
+        if one.shape != other.shape:
+            raise UserError(f"--pack: a true picture is {one.shape[1]} px wide, the drawn one {other.shape[1]}")
+    return true
+
+
+def total(settings: Settings, pack: Pack, files: dict[tuple[str, str], Path]) -> dict[str, Any]:
+    """The challenge's total with lite backbones by `eval/score.py`, and its parts."""
+    folder = next(iter(files.values())).parents[1]
+    report = settings.out / f"score-{folder.name}-{digest(str(settings.clip.resolve()))}.json"
+    own = [f"{role}={place}" for role, place in own_clip(settings.clip).items()]
+    words = ["--generated", folder, "--pack", pack.path, "--backbones", "lite", *own,
+             "--bootstrap", 0, "--cache", settings.out / "cache", "--json", report]  # fmt: skip
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = score.main([str(word) for word in words])
+    if code:
+        raise UserError(f"scoring {folder} failed with exit code {code}; its message stands above")
+    found = json.loads(report.read_text(encoding="utf-8"))
+    parts = {name: entry["value"] for name, entry in found["metrics"].items() if entry["value"] is not None}
+    return {"value": found["total"]["value"], "why": found["total"].get("not_computed", ""), "parts": parts}
+
+
+def figures(pack: Pack, found: list[dict[str, Any]], accuracy: float | None) -> Figures:
+    """The figures over all seeds from what `compare` and `total` gave."""
+    styles = [style.id for style in pack.styles]
+    named = {style.id: ", ".join(style.style_tags) for style in pack.styles}
+    right = {kind: _over_seeds(found, kind, "style", np.mean) for kind in (WITH, ALONE)}
+    kept = {kind: _over_seeds(found, kind, "places", lambda places: share_within(places, 1)) for kind in (WITH, ALONE)}
+    far = {kind: _over_seeds(found, kind, "distance", np.mean) for kind in (WITH, ALONE)}
+    nearer = [style for style in styles if far[WITH]["styles"][style]["mean"] < far[ALONE]["styles"][style]["mean"]]
+    seeds = {"seeds": [row["seed"] for row in found]}
+    per_style = {
+        style: {
+            "tags": named[style],
+            "style named right": right[WITH]["styles"][style],
+            "object found": kept[WITH]["styles"][style],
+            "distance to the true picture": far[WITH]["styles"][style],
+            "distance without LoRA": far[ALONE]["styles"][style],
+        }
+        for style in styles
+    }
+    seconds = [row["seconds"] for row in found if row["seconds"] is not None]
+    return {
+        "classifier": Figure(
+            "style classifier on true pictures of held-out objects", accuracy,
+            why="" if accuracy is not None else "the data hold out no picture",
+        ),
+        "style": Figure(
+            "LoRA: style named right", right[WITH]["mean"], 0.7, interval=right[WITH]["interval"],
+            details=seeds | {"per_style": per_style},
+        ),
+        "style_alone": Figure(
+            "without LoRA: style named right (twice chance at most)", right[ALONE]["mean"], 2 / len(styles), falls=True,
+            interval=right[ALONE]["interval"],
+        ),
+        "objects": _objects(found, kept),
+        "total": _total_gain(found),
+        "nearer": Figure(
+            "LoRA: styles whose pictures came nearer to the true ones", float(len(nearer)), float(len(styles)),
+            details={"not nearer": [style for style in styles if style not in nearer]},
+        ),
+        "seconds": Figure(
+            "the default recipe, from the command to its end", max(seconds, default=None), DEFAULT_SECONDS, falls=True,
+            unit="s", why="" if seconds else "every run was interrupted", details={"seconds": seconds},
+        ),
+    }  # fmt: skip
+
+
+def _over_seeds(found: list[dict[str, Any]], kind: str, what: str, measure: Any) -> dict[str, Any]:
+    """Mean and interval over seeds: of all pictures together, and of each style."""
+    mean, interval = mean_interval([float(measure(np.concatenate(list(row[kind][what].values())))) for row in found])
+    styles = {}
+    for style in found[0][kind][what]:
+        own, limits = mean_interval([float(measure(row[kind][what][style])) for row in found])
+        styles[style] = {"mean": own, "interval": list(limits) if limits else None}
+    return {"mean": mean, "interval": interval, "styles": styles}
+
+
+def _objects(found: list[dict[str, Any]], kept: dict[str, Any]) -> Figure:
+    """Retrieval among all true pictures of the picture's own style, with the LoRA over that of the base in its own."""
+    text = "LoRA: objects still found, as a share of the base's in its own style"
+    base = [share_within(row["own style"], 1) for row in found if "own style" in row]
+    if len(base) < len(found) or not min(base):
+        return Figure(text, None, 0.9, why="the base's own pictures show none of the words")
+    with_lora = [share_within(np.concatenate(list(row[WITH]["places"].values())), 1) for row in found]
+    value, interval = mean_interval([one / other for one, other in zip(with_lora, base)])
+    five = [share_within(np.concatenate(list(row[WITH]["places"].values())), 5) for row in found]
+    details = {
+        "top1": kept[WITH]["mean"],
+        "top1 of the base": float(np.mean(base)),
+        "top5": float(np.mean(five)),
+        "top5 of the base": float(np.mean([share_within(row["own style"], 5) for row in found])),
+        "top1 without LoRA, same prompts": kept[ALONE]["mean"],
+    }
+    return Figure(text, value, 0.9, interval=interval, details=details)
+
+
+def _total_gain(found: list[dict[str, Any]]) -> Figure:
+    text = "challenge total with lite backbones: with LoRA over the base alone"
+    pairs = [(row[WITH]["total"], row[ALONE]["total"]) for row in found]
+    missing = next((side["why"] for pair in pairs for side in pair if side["value"] is None), None)
+    if missing is not None:
+        return Figure(text, None, 1.5, why=missing)
+    if min(alone["value"] for _, alone in pairs) <= 0:
+        return Figure(text, None, 1.5, why="the base's total is 0")
+    value, interval = mean_interval([one["value"] / alone["value"] for one, alone in pairs])
+    sides = {WITH: [one for one, _ in pairs], ALONE: [alone for _, alone in pairs]}
+    details = {kind: {"totals": [side["value"] for side in own], "parts": _mean_parts(own)} for kind, own in sides.items()}
+    return Figure(text, value, 1.5, interval=interval, details=details)
+
+
+def _mean_parts(totals: Sequence[dict[str, Any]]) -> dict[str, float]:
+    rows = [row["parts"] for row in totals]
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0] if all(name in row for row in rows)}
+
+
+def measure_speed(settings: Settings, networks: Networks) -> Figures:
+    """The tiny recipe in a process of its own, warm: a first run compiles what has to be compiled, a second is timed."""
+    values = read_recipe(settings.tiny_recipe)
+    pack = load_pack(values["pack"])
+    for seed in (settings.seeds[0], settings.seeds[0] + 1):
+        changes = {"base": str(settings.base.resolve()), "seed": seed}
+        trained = train(settings.tiny_recipe, changes, pack, settings.out / "runs")
+    text, why = "the tiny recipe, warm, from the command to its end", "the run was interrupted"
+    value = trained.seconds
+    return {"tiny_seconds": Figure(text, value, TINY_SECONDS, True, "s", why if value is None else "")}

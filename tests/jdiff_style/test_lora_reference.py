@@ -1,0 +1,57 @@
+"""A LoRA on convolutions has the same losses and pictures on Jittor and on PyTorch: `pytest -m reference`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = {"here": Path(sys.executable), "reference": ROOT / ".venv-reference" / "bin" / "python"}
+
+pytestmark = [
+    pytest.mark.reference,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not PYTHONS["reference"].exists(), reason="no .venv-reference: bash scripts/setup.sh --reference makes it"
+    ),
+]
+
+
+def run(python, *words):
+    """A `jdiff` command with an interpreter in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    line = [python, "-m", "jdiff_style.cli", *words]
+    done = subprocess.run([str(word) for word in line], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def levels(file):
+    return np.asarray(Image.open(file).convert("RGB")).astype(int)
+
+
+def test_convolutions_train_alike_in_both_environments_and_files_are_exchanged(tiny_base, sample, tmp_path):
+    """Forty steps of every layer; then each environment draws with the other's file, merged."""
+    words = ["train", "--pack", sample, "--base", tiny_base, "--lora-targets", "attention+convolutions", "--steps", 40]
+    words += ["--rank-per-style", 2, "--resolution", 64, "--learning-rate", "1e-3", "--lora-dropout", 0, "--batch-size", 2]
+    words += ["--grid-styles", 1, "--grid-words", 1, "--grid-steps", 4]
+    runs, drawn = {}, {}
+    for label, python in PYTHONS.items():
+        run(python, *words, "--out", tmp_path / label)
+        (runs[label],) = (tmp_path / label).glob("0*")
+    one, two = (
+        [json.loads(row)["loss"] for row in (found / "log.jsonl").read_text().splitlines()] for found in runs.values()
+    )
+    assert len(one) == 40 and one == pytest.approx(two, rel=1e-4, abs=1e-4)
+    assert np.abs(levels(runs["here"] / "grid.png") - levels(runs["reference"] / "grid.png")).max() <= 2
+    for label, python in PYTHONS.items():
+        other = next(found for name, found in runs.items() if name != label)
+        out = tmp_path / f"drawn-{label}"
+        options = ("--run", other, "--out", out, "--limit", 1, "--styles", "00", "--steps", 4)
+        run(python, "generate", *options)
+        (drawn[label],) = out.glob("00/*.png")
+    assert np.abs(levels(drawn["here"]) - levels(drawn["reference"])).max() <= 2
