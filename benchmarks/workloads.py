@@ -24,12 +24,13 @@ class Prepared:
     """A workload that is ready to run: `step` runs it once and returns everything it computes, read back.
 
     `seconds`, if given, replaces the stopwatch around `step`: the durations that `step` itself found.
-    `model` is what channels-last would turn.
+    `model` is what channels-last would turn. One call of `step` does `repeats` times what the title names.
     """
 
     step: Callable[[], Arrays]
     model: torch.nn.Module | None = None
     seconds: list[float] | None = None
+    repeats: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +244,7 @@ def train_step() -> Prepared:
     source = Path(__file__).resolve().parents[1] / "data" / "recipes" / "sample.yaml"
     recipe = make_recipe({**read_recipe(source), "steps": 60, "checkpoint_every": 0}, str(source))
     trainer = Trainer(recipe, read_pack(recipe), folder / "base")
-    prepared = Prepared(lambda: {}, seconds=[])
+    prepared = Prepared(lambda: {}, seconds=[], repeats=recipe.steps)
 
     def step() -> Arrays:
         run = Path(tempfile.mkdtemp(prefix="run", dir=temporary.name))

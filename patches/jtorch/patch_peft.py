@@ -18,25 +18,40 @@ PATCHES = [
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def _plain(nn, layer):
-    """Whether calling ``layer`` does nothing but `torch.nn.Linear.forward`."""
-    return (type(layer).forward is nn.Linear.forward and "forward" not in layer.__dict__
-            and not any(getattr(layer, name) for name in _HOOKS))
+def _plain(kind, layer):
+    """Whether calling ``layer`` does nothing but the ``forward`` of the class ``kind``."""
+    own = layer.__dict__  # attributes of modules, found by name, take a quarter of this check
+    return (type(layer).forward is kind.forward and "forward" not in own and not own["_forward_hooks"]
+            and not own["_forward_pre_hooks"] and not own["_backward_hooks"] and not own["_backward_pre_hooks"])
 
 
-def _parts(layer, nn, module):
-    """(base, A, B, dropout, scale) of a peft layer whose forward is the plain sum, else None."""
+def _parts(layer, nn, everywhere):
+    """(weight, bias, A, B, scale, probability of dropout) of a peft layer whose forward is the plain sum, else None.
+
+    ``everywhere``: the hooks of all modules, which must be empty.
+    """
     active = layer.active_adapters
-    if layer.disable_adapters or layer.merged or len(active) != 1 or active[0] not in layer.lora_A:
+    if layer.disable_adapters or layer.merged or len(active) != 1 or any(everywhere):
         return None
-    if layer.use_dora[active[0]] or any(getattr(module, f"_global{name}") for name in _HOOKS):
+    name, modules = active[0], layer._modules
+    a, b = modules["lora_A"]._modules.get(name), modules["lora_B"]._modules.get(name)
+    if a is None or layer.use_dora[name]:
         return None
-    base, a, b = layer.base_layer, layer.lora_A[active[0]], layer.lora_B[active[0]]
-    if not (_plain(nn, base) and _plain(nn, a) and _plain(nn, b)) or a.bias is not None or b.bias is not None:
+    base, dropout = modules["base_layer"], modules["lora_dropout"]._modules[name]
+    if not (_plain(nn.Linear, base) and _plain(nn.Linear, a) and _plain(nn.Linear, b)):
         return None
-    if base.weight.requires_grad or (base.bias is not None and base.bias.requires_grad):
+    if _plain(nn.Identity, dropout):
+        p = 0.0
+    elif _plain(nn.Dropout, dropout) and not dropout.inplace:
+        p = dropout.p if dropout.training else 0.0
+    else:
         return None
-    return base, a, b, layer.lora_dropout[active[0]], layer.scaling[active[0]]
+    own = base._parameters
+    weight, bias = own["weight"], own["bias"]
+    a, b, odd = a._parameters["weight"], b._parameters["weight"], (a._parameters["bias"], b._parameters["bias"])
+    if p == 1 or odd != (None, None) or weight.requires_grad or (bias is not None and bias.requires_grad):
+        return None
+    return weight, bias, a, b, layer.scaling[name], p
 
 
 def _forward(released):
@@ -44,15 +59,15 @@ def _forward(released):
     from torch.nn import _functional_lora as lora
     from torch.nn.modules import module
 
+    everywhere = [getattr(module, f"_global{name}") for name in _HOOKS]
+
     @functools.wraps(released)
     def forward(self, x, *args, **kwargs):
-        parts = None if args or kwargs else _parts(self, nn, module)
+        parts = None if args or kwargs else _parts(self, nn, everywhere)
         if parts is not None:
-            base, a, b, dropout, scale = parts
-            bias = () if base.bias is None else (base.bias,)
-            if lora.fits(x, base.weight, a.weight, b.weight, *bias):
-                z = dropout(x)
-                return lora.lora_linear(x, base.weight, base.bias, a.weight, b.weight, scale, None if z is x else z)
+            weight, bias, a, b, scale, p = parts
+            if lora.fits(x, weight, a, b, *(() if bias is None else (bias,))):
+                return lora.lora_linear(x, weight, bias, a, b, scale, p)
         return released(self, x, *args, **kwargs)
 
     forward.released = released

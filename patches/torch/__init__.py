@@ -3,6 +3,7 @@
 Names that are not here raise `torch._missing.TorchNameError`; nothing pretends.
 """
 
+import gc as _gc
 import math as _math
 
 from jtorch import import_hook as _import_hook
@@ -80,7 +81,7 @@ from .amp.autocast_mode import *  # state helpers such as is_autocast_enabled
 from .amp import autocast
 from .serialization import load, save
 from .storage import *  # TypedStorage, UntypedStorage, FloatStorage, ...
-from . import serialization, storage, _utils, hub, multiprocessing, types, overrides, onnx
+from . import serialization, storage, _utils, hub, multiprocessing, types, overrides, onnx, profiler
 from ._extra import (
     are_deterministic_algorithms_enabled,
     can_cast,
@@ -116,4 +117,9 @@ for _n in _FUNCTIONAL.split():
 del _n, _d
 
 _import_hook.install()
+
+# The tape is made of Python objects, so with the usual threshold the collector walks through all of a program's objects
+# every few training steps and finds nothing (a tenth of a small step's time). A threshold that somebody chose stays.
+if _gc.get_threshold() == (700, 10, 10):
+    _gc.set_threshold(20_000, 10, 10)
 __getattr__ = _missing.module_getattr("torch")

@@ -27,8 +27,8 @@ class Geometry:
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     def out(self, size, kernel):
-        return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1
-                     for n, k, s, p, d in zip(size, kernel, self.stride, self.padding, self.dilation))
+        (h, w), (kh, kw), (sh, sw), (ph, pw), (dh, dw) = size, kernel, self.stride, self.padding, self.dilation
+        return (h + 2 * ph - dh * (kh - 1) - 1) // sh + 1, (w + 2 * pw - dw * (kw - 1) - 1) // sw + 1
 
     def flat(self):
         return (*self.stride, *self.padding, *self.dilation, self.groups)
@@ -94,12 +94,12 @@ def _on_host(kind, a, b, size, geo, bias):
 
 def _run(kind, a, b, size, geo, dt, bias=None):
     """``kind`` is '', '_backward_x' or '_backward_w'; ``size`` the spatial size of the result; ``bias`` [O] or None."""
-    if all(type(v) is np.ndarray for v in (a, b, bias) if v is not None):
+    if type(a) is np.ndarray and type(b) is np.ndarray and (bias is None or type(bias) is np.ndarray):
         if a.dtype == np.float16:
             wide = [None if v is None else v.astype(np.float32) for v in (a, b, bias)]
             return _on_host(kind, *wide[:2], size, geo, wide[2]).astype(np.float16)
         return _on_host(kind, a, b, size, geo, bias)
-    a, b, bias = (None if v is None else _raw.to_var(v) for v in (a, b, bias))
+    a, b, bias = _raw.to_var(a), _raw.to_var(b), None if bias is None else _raw.to_var(bias)
     cuda = _raw.jt.flags.use_cuda
     # an output padding beyond the stride leaves places that no position of the kernel reaches
     odd = ((kind == "_backward_x" and geo.out(size, a.shape[2:]) != tuple(b.shape[2:]))
@@ -128,14 +128,20 @@ def _data(a, b):
     return va, vb
 
 
+def _wrap(v, shape, like):
+    """A tensor of the dtype of ``like``. Of float32 come float32 data."""
+    return mk(v, shape, float32, like._device) if like.dtype is float32 and type(v) is _raw.Var else finish(
+        v, shape, like.dtype, like._device)
+
+
 # --- recorded operations -----------------------------------------------------------------------------------------------
 def conv(x, w, geo, bias=None):
     """[N, C, H, W] and [O, C / groups, kh, kw] (and bias [O]) to [N, O, oh, ow]."""
-    size, kernel = tuple(x._shape[2:]), tuple(w._shape[2:])
+    size, kernel = tuple(x._shape)[2:], tuple(w._shape)[2:]
     out = geo.out(size, kernel)
     vx, vw = _data(x, w)
     vb = None if bias is None else bias._data() if type(vx) is np.ndarray else bias._var()
-    r = finish(_run("", vx, vw, out, geo, x.dtype, vb), (x._shape[0], w._shape[0], *out), x.dtype, x._device)
+    r = _wrap(_run("", vx, vw, out, geo, x.dtype, vb), (x._shape[0], w._shape[0], *out), x)
     if _engine.needs(x, w) or (bias is not None and _engine.needs(bias)):
         gx, gw, gb = x.requires_grad, w.requires_grad, bias is not None and bias.requires_grad
         sx, sw = (x._snap() if gw else None), (w._snap() if gx else None)
@@ -148,8 +154,7 @@ def conv(x, w, geo, bias=None):
 def conv_x(w, y, size, geo):
     """The x of spatial ``size`` that `conv` carries y's gradient to."""
     kernel, out = tuple(w._shape[2:]), tuple(y._shape[2:])
-    r = finish(_run("_backward_x", *_data(w, y), size, geo, y.dtype), (y._shape[0], w._shape[1] * geo.groups, *size),
-               y.dtype, y._device)
+    r = _wrap(_run("_backward_x", *_data(w, y), size, geo, y.dtype), (y._shape[0], w._shape[1] * geo.groups, *size), y)
     if _engine.needs(w, y):
         gw, gy = w.requires_grad, y.requires_grad
         sw, sy = (w._snap() if gy else None), (y._snap() if gw else None)
@@ -168,8 +173,7 @@ def _cut(y, size):
 def conv_w(x, y, kernel, geo):
     """The gradient of a kernel of spatial size ``kernel`` from the input and the output's gradient."""
     size = tuple(x._shape[2:])
-    r = finish(_run("_backward_w", *_data(x, y), kernel, geo, x.dtype), (y._shape[1], x._shape[1] // geo.groups,
-                                                                         *kernel), x.dtype, x._device)
+    r = _wrap(_run("_backward_w", *_data(x, y), kernel, geo, x.dtype), (y._shape[1], x._shape[1] // geo.groups, *kernel), x)
     if _engine.needs(x, y):
         gx, gy = x.requires_grad, y.requires_grad
         sx, sy = (x._snap() if gy else None), (y._snap() if gx else None)

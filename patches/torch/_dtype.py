@@ -204,9 +204,9 @@ class Size(tuple):
     def __repr__(self):
         return f"torch.Size({list(self)})"
 
-    def __getitem__(self, i):
-        r = tuple.__getitem__(self, i)
-        return Size(r) if isinstance(i, slice) else r
+    def __getitem__(self, i, _get=tuple.__getitem__, _tuple=tuple):
+        r = _get(self, i)
+        return Size(r) if type(r) is _tuple else r
 
     def __add__(self, other):
         return Size(tuple.__add__(self, tuple(other)))

@@ -114,8 +114,11 @@ def _touch(a, b):
                 b._var()
 
 
+_OPERANDS = (Tensor, *_NUM)
+
+
 def _other(x):
-    if isinstance(x, (Tensor, *_NUM)):
+    if isinstance(x, _OPERANDS):
         return x
     if isinstance(x, np.ndarray):
         from ._tensor import from_numpy_copy
@@ -152,6 +155,14 @@ def binary(name, rawf, a, b, bw=None, dt=None, out=None):
             _cut_long_chain(r, 1 + max(a._depth, b._depth))
             if bw is not None and _engine.state.grad and (a._rg or b._rg):
                 _record_binary(name, a, b, a._rg, b._rg, sa, sb, bw, r)
+            return r
+    elif dt is None and out is None and isinstance(a, Tensor) and a.dtype is float32 and type(b) in (float, int):
+        va = a._data()
+        if type(va) is _raw.Var:  # likewise with a number
+            r = mk(rawf(va, raw_scalar(b, float32)), a._shape, float32, a._device)
+            _cut_long_chain(r, 1 + a._depth)
+            if bw is not None and _engine.state.grad and a._rg:
+                _record_binary(name, a, b, True, False, a._shape, (), bw, r)
             return r
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = mk(np.asarray(a), (), scalar_dtype(a))

@@ -29,17 +29,17 @@ class Node:
     ``(node, output number)`` or None for inputs that need no gradient.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "edges", "fn", "freed", "metas", "name", "pre_hooks", "retain", "seq")
+    # Defaults of the class: most nodes keep them, and nodes are made for every operation.
+    metas = None  # with several outputs: (shape, dtype) of each, to supply zeros for those the loss does not use
+    pre_hooks = None  # {output number: {id: hook}}
+    retain = None  # {output number: weak reference to the tensor that called retain_grad}
+    freed = False
 
-    def __init__(self, fn, edges, metas, name):
+    def __init__(self, fn, edges, name):
         self.fn = fn
         self.edges = edges
-        self.metas = metas  # (shape, dtype) per output, to supply zeros for outputs the loss does not use
         self.seq = next(_sequence)
         self.name = name
-        self.pre_hooks = None  # {output number: {id: hook}}
-        self.retain = None  # {output number: weak reference to the tensor that called retain_grad}
-        self.freed = False
 
     @property
     def next_functions(self):
@@ -83,8 +83,13 @@ def edge_of(t):
 def record(outputs, inputs, fn, name):
     """Attach ``outputs`` (fresh tensors) to the tape. ``fn(*grads) -> tuple`` of gradients for ``inputs``."""
     # Lists, not generators, here and in `needs`: this runs for every operation.
-    edges = tuple([None if t is None else edge_of(t) for t in inputs])
-    node = Node(fn, edges, tuple([(o._shape, o.dtype) for o in outputs]), name)
+    node = Node(fn, tuple([None if t is None else edge_of(t) for t in inputs]), name)
+    if len(outputs) == 1:
+        o = outputs[0]
+        if o.dtype._kind >= 2:
+            o._rg, o._node, o._out_nr = True, node, 0
+        return
+    node.metas = tuple([(o._shape, o.dtype) for o in outputs])
     for i, o in enumerate(outputs):
         if o.dtype._kind >= 2:
             o._rg = True
@@ -156,9 +161,9 @@ def run_backward(roots, grads, retain_graph=False, create_graph=False, inputs=No
     """
     import torch
 
-    pending = {}  # id(node) -> list of gradients per output
-    heap = []
-    nodes = {}
+    pending = {}  # number of a node -> (node, list of gradients per output)
+    leaves = {}  # id of an end of the tape (its number is -1) -> [it, gradient]
+    heap = []  # numbers of nodes, negative: the latest comes first
     wanted = {}
     if inputs is not None:
         for i, t in enumerate(inputs):
@@ -170,12 +175,18 @@ def run_backward(roots, grads, retain_graph=False, create_graph=False, inputs=No
 
     def push(edge, g):
         node, nr = edge
-        key = id(node)
-        lst = pending.get(key)
-        if lst is None:
-            nodes[key] = node
-            lst = pending[key] = [None] * (len(node.metas) if isinstance(node, Node) else 1)
-            heapq.heappush(heap, (-node.seq, key))
+        seq = node.seq
+        if seq < 0:
+            found = leaves.setdefault(id(node), [node, None])
+            found[1] = g if found[1] is None else found[1] + g
+            return
+        found = pending.get(seq)
+        if found is None:
+            lst = [None] * (1 if node.metas is None else len(node.metas))
+            pending[seq] = node, lst
+            heapq.heappush(heap, -seq)
+        else:
+            lst = found[1]
         lst[nr] = g if lst[nr] is None else lst[nr] + g
 
     with set_grad_mode(create_graph):
@@ -186,20 +197,16 @@ def run_backward(roots, grads, retain_graph=False, create_graph=False, inputs=No
             push(e, g)
         finished = []
         while heap:
-            _, key = heapq.heappop(heap)
-            node = nodes.pop(key)
-            gs = pending.pop(key)
-            if not isinstance(node, Node):
-                _leaf(node, gs[0], wanted.get((key, 0)), results, inputs is not None and not accumulate, create_graph,
-                      inputs is not None)
-                continue
-            _output_hooks(node, gs)
-            for nr, g in enumerate(gs):
-                for i in wanted.get((key, nr), ()):
-                    if accumulate:
-                        _accumulate(inputs[i], g, create_graph)
-                    else:
-                        results[i] = g if results[i] is None or g is None else results[i] + g
+            node, gs = pending.pop(-heapq.heappop(heap))
+            if node.pre_hooks or node.retain:
+                _output_hooks(node, gs)
+            if wanted:
+                for nr, g in enumerate(gs):
+                    for i in wanted.get((id(node), nr), ()):
+                        if accumulate:
+                            _accumulate(inputs[i], g, create_graph)
+                        else:
+                            results[i] = g if results[i] is None or g is None else results[i] + g
             if node.freed:
                 raise RuntimeError(
                     "Trying to backward through the graph a second time (or directly access saved tensors after they "
@@ -216,6 +223,12 @@ def run_backward(roots, grads, retain_graph=False, create_graph=False, inputs=No
             finished.append(node)
             if not retain_graph:
                 node.fn, node.freed = None, True
+        for key, (leaf, g) in leaves.items():
+            if isinstance(leaf, Node):  # an end that somebody made: a node with number -1
+                leaf.fn(g)
+            else:
+                _leaf(leaf, g, wanted.get((key, 0)), results, inputs is not None and not accumulate, create_graph,
+                      inputs is not None)
     if inputs is not None and not accumulate and not allow_unused and any(r is None for r in results):
         raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set "
                            "allow_unused=True if this is the desired behavior.")

@@ -28,7 +28,6 @@ from ._mt19937_core import (
     DEFAULT_SEED,
     FLOATS,
     LARGEST,
-    MASK53,
     STATE_BYTES,
     Core,
     as_count,
@@ -40,6 +39,7 @@ __all__ = ["DEFAULT_SEED", "STATE_BYTES", "TorchMT19937"]
 
 _WIDE_RANGE = 1 << 28  # from this many different integers on, randint takes 64 bits, so that the modulo stays fair
 _PERM_LIMIT = 0xFFFFFFFF // 20
+_MASK21 = np.uint32((1 << 21) - 1)
 
 
 class TorchMT19937(Core):
@@ -173,7 +173,7 @@ class TorchMT19937(Core):
 
         def draw(count: int) -> np.ndarray:
             if span < _WIDE_RANGE:
-                return (self._raw(count).astype(np.uint32) % np.uint32(span)).astype(np.int64) + low
+                return (self._raw32(count) % np.uint32(span)).astype(np.int64) + low
             whole = self._raw64(count)
             if span == 2**64:
                 return whole.view(np.int64)
@@ -228,8 +228,19 @@ class TorchMT19937(Core):
         if not 0 <= p <= 1:
             raise RuntimeError(f"bernoulli_: p={p} is outside [0, 1]")
         total, shape = as_count(n)
-        threshold = np.uint64(math.ceil(p * 2.0**53))  # k * 2**-53 < p exactly when the integer k is below this
-        return self._filled(shape, total, bool, lambda count: (self._raw64(count) & MASK53) < threshold)
+        # k * 2**-53 < p exactly when the integer k is below the threshold. Its upper 21 bits nearly always decide.
+        high, low = (np.uint32(part) for part in divmod(math.ceil(p * 2.0**53), 2**32))
+
+        def draw(count: int) -> np.ndarray:
+            pairs = self._raw32(2 * count)
+            top = pairs[0::2] & _MASK21  # a draw is 53 bits of two outputs, the first above the second
+            kept = top < high
+            equal = top == high
+            if equal.any():
+                kept |= equal & (pairs[1::2] < low)
+            return kept
+
+        return self._filled(shape, total, bool, draw)
 
     def bernoulli_each(self, p: np.ndarray) -> np.ndarray:
         """True with the probability given for each place, bool of p's shape: `torch.bernoulli(p)` on every processor.

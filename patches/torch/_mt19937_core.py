@@ -82,6 +82,7 @@ class Core:
         with self._lock:
             self._seed = int(seed) % 2**64
             self._seeder.seed(self._seed & 0xFFFFFFFF)
+            self._later: Any = None  # the words and the place in them, int32 [625], where an operation still draws
             self._normal: float | None = None  # second half of the last scalar Box-Muller pair
             self._float_normal = (0.0, 0)  # PyTorch keeps this pair in its state but no CPU draw uses it
             self._fresh = True  # nothing drawn yet: PyTorch then stores next = 0, later 624 for the same place
@@ -99,6 +100,7 @@ class Core:
     def get_state(self) -> np.ndarray:
         """The state as uint8 [5056], byte for byte what `torch.Generator.get_state()` holds on CPU."""
         with self._lock:
+            self._settle()
             core = self._bits.state["state"]
             record = np.zeros(1, dtype=_STATE)
             at = int(core["pos"])
@@ -132,6 +134,7 @@ class Core:
             position = _WORDS if fresh else following
             words = record["key"].astype(np.uint32)
             self._bits.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": position}}
+            self._later = None
             self._seed, self._fresh = int(record["seed"]), fresh
             self._normal = float(record["normal_y"]) if record["has_normal"] else None
             self._float_normal = (float(record["float_normal"]), int(record["has_float_normal"]))
@@ -141,9 +144,38 @@ class Core:
 
     # ------------------------------------------------------------------ raw outputs
 
+    def draw_later(self, draw: Callable[[Any], tuple[Any, Any]]) -> Any:
+        """The first result of ``draw(state)``, which draws when it is computed; its second is the state after that.
+
+        States are int32 [625], the 624 words and the place in them, as an array or anything with ``numpy()``.
+        """
+        with self._lock:
+            state = self._later
+            if state is None:
+                core = self._bits.state["state"]
+                state = np.append(core["key"], np.uint32(core["pos"])).view(np.int32)
+            self._fresh = False
+            drawn, self._later = draw(state)
+            return drawn
+
+    def _settle(self) -> None:
+        """Wait for what is drawn later."""
+        if self._later is not None:
+            words = self._later.numpy().view(np.uint32)
+            self._later = None
+            state = {"key": words[:_WORDS], "pos": int(words[_WORDS])}
+            self._bits.state = {"bit_generator": "MT19937", "state": state}
+
     def _raw(self, n: int) -> np.ndarray:
+        self._settle()
         self._fresh = self._fresh and n == 0
         return self._bits.random_raw(n)  # uint64 [n], each below 2**32
+
+    def _raw32(self, n: int) -> np.ndarray:
+        """The same outputs as uint32 [n], in half the time."""
+        self._settle()
+        self._fresh = self._fresh and n == 0
+        return self._seeder.randint(0, 1 << 32, n, np.uint32)
 
     def _raw64(self, n: int) -> np.ndarray:
         pairs = self._raw(2 * n)
@@ -151,7 +183,7 @@ class Core:
 
     def _unit32(self, n: int) -> np.ndarray:
         """Multiples of 2**-24 in [0, 1), float32 [n]; one output each."""
-        whole = self._raw(n).astype(np.uint32)
+        whole = self._raw32(n)
         whole &= _MASK24
         unit = whole.view(np.int32).astype(np.float32)  # signed: the conversion is a single instruction
         unit *= np.float32(2.0**-24)

@@ -262,8 +262,30 @@ def put_rows(x, flat, values):
     return r
 
 
+def _inserted(shape, index):
+    """Sizes of ``x[index]`` where that only inserts axes, else None."""
+    if index is None:
+        return 1, *shape
+    if type(index) is not tuple or None not in index:
+        return None
+    found, left = [], list(reversed(shape))
+    for i in index:
+        if i is None:
+            found.append(1)
+        elif type(i) is slice and i == _WHOLE and left:
+            found.append(left.pop())
+        else:
+            return None
+    return *found, *reversed(left)
+
+
+_WHOLE = slice(None)
+
+
 def get(x, index):
     """``x[index]``."""
+    if (shape := _inserted(x._shape, index)) is not None:
+        return _reshape(x, shape)
     items = _normalize(x, index)
     if not any(isinstance(i, Tensor) for i in items):
         return get_basic(x, items)

@@ -113,7 +113,13 @@ def div(input, other, *, rounding_mode=None, out=None):
         if dt._kind < 2:
             return _into(out, (input.double() / o).trunc().to(dt))
         return _into(out, (input / o).trunc())
-    return _into(out, binary("div", _raw.div, input, o, _DIV, _float_dt(input, o)))
+    floating = isinstance(input, Tensor) and input.dtype._kind == 2
+    if floating and out is None and type(o) in (float, int) and o == 1:  # the same bits: diffusers divides by 1 a lot
+        r = mk(input._data(), input._shape, input.dtype, input._device)
+        if input._rg and _engine.state.grad:
+            record((r,), (input,), lambda g: (g,), "div")
+        return r
+    return _into(out, binary("div", _raw.div, input, o, _DIV, None if floating else _float_dt(input, o)))
 
 
 @method("floor_divide", "__floordiv__")

@@ -1,7 +1,9 @@
 """Random draws, equal to PyTorch's for the same generator state."""
 
 import numpy as np
+from jtorch.kernels import bernoulli as kernel
 
+from . import _raw
 from ._dtype import Size, get_default_dtype, int64, preserve_format, strided
 from ._ops_create import _from_host, _make, resolve_device
 from ._ops_shape import dims_arg
@@ -12,6 +14,11 @@ def engine_of(generator):
     from . import random
 
     return (generator or random.default_generator)._engine
+
+
+def kept(shape, p):
+    """Which numbers dropout with probability ``p`` keeps: a uint8 variable, drawn when it is computed."""
+    return engine_of(None).draw_later(lambda state: kernel.bernoulli(_raw.to_var(state), shape, 1 - p))
 
 
 def _drawn(a, shape, dt, dev, requires_grad=False):

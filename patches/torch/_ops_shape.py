@@ -1,19 +1,21 @@
 """Shape operations. Those that are views in PyTorch are views here: writes through them reach their base."""
 
+import functools
+
 import numpy as np
 
 from . import _engine, _raw
 from ._dtype import Size, dtype
-from ._tensor import Tensor, method, mk
+from ._tensor import Tensor, contiguous_strides, method, mk
 
 record = _engine.record
 
 
 def dims_arg(args):
     """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
-    if len(args) == 1 and isinstance(args[0], (tuple, list, Size)):
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = args[0]
-    return tuple(int(a) for a in args)
+    return tuple([int(a) for a in args])
 
 
 def wrap_dim(d, n):
@@ -52,24 +54,44 @@ def _full_shape(shape, n):
     return Size(shape)
 
 
-def _view_strides(x, shape):
-    """Strides of a reshape of a non-contiguous tensor; None: contiguous; False: PyTorch would have to copy."""
-    if x._strides is None:
+def _view_strides(old, steps, shape):
+    """Strides of a reshape of a tensor with sizes ``old`` and strides ``steps`` (None: contiguous, and so is the result);
+    False where PyTorch would have to copy."""
+    if steps is None or 0 in old or not old:
         return None
-    dummy = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), x._shape, x._strides)
-    try:
-        dummy.shape = shape
-    except AttributeError:
-        return False
-    return tuple(dummy.strides)
+    # From the last axis on: axes of `old` that lie as one run of numbers are divided among axes of `shape`.
+    found, at = [0] * len(shape), len(shape) - 1
+    run, have, given = steps[-1], 1, 1
+    for d in range(len(old) - 1, -1, -1):
+        have *= old[d]
+        if d and (old[d - 1] == 1 or steps[d - 1] == have * run):
+            continue
+        while at >= 0 and (given < have or shape[at] == 1):
+            found[at] = given * run
+            given *= shape[at]
+            at -= 1
+        if given != have:
+            return False
+        run, have, given = steps[d - 1], 1, 1
+    return tuple(found)
+
+
+@functools.lru_cache(8192)
+def _reshaped(old, steps, shape):
+    """(sizes, strides as in `_view_strides`) of a reshape to ``shape``, one of which may be -1."""
+    count = 1
+    for s in old:
+        count *= s
+    full = _full_shape(shape, count)
+    return full, _view_strides(tuple(old), steps, tuple(full))
 
 
 def _reshape(x, shape, copy_ok=True):
-    x._sync_view()
-    shape = _full_shape(shape, x.numel())
+    if x._base is not None:
+        x._sync_view()
     old = x._shape
-    v = _raw.reshape(x._v, shape)
-    strides = _view_strides(x, shape)
+    shape, strides = _reshaped(old, x._strides, tuple(shape))
+    v = x._v if shape == old else _raw.reshape(x._v, shape)
     if strides is False:
         r = mk(v, shape, x.dtype, x._device)
         if x._rg and _engine.state.grad:
@@ -156,25 +178,32 @@ def unsqueeze(input, dim):
 
 @method("permute")
 def permute(input, *dims):
-    dims = dims_arg(dims)
     x = input
-    n = len(x._shape)
+    dims, inv, shape, strides = _permuted(tuple(x._shape), x._strides, dims_arg(dims))
+    source, order = stored_order(x)
+    order = tuple([order[d] for d in dims])
+    r = view_op(x, _raw.transpose(source, order) if dims else source, shape,
+                lambda g: (permute(g, inv),), lambda b: permute(b, dims), lambda b, new: permute(new, inv), "permute",
+                strides)
+    return with_order(r, source, order)
+
+
+@functools.lru_cache(8192)
+def _permuted(shape, steps, dims):
+    """(dims from 0 on, their inverse, sizes, strides) of a permutation of a tensor; ``steps`` None: contiguous."""
+    n = len(shape)
     if len(dims) != n:
         raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of"
                            f" the desired ordering of dimensions i.e. input.dim() = {n} is not equal to len(dims) = "
                            f"{len(dims)}")
     dims = tuple([d if 0 <= d < n else wrap_dim(d, n) for d in dims])
-    inv = tuple(sorted(range(n), key=dims.__getitem__))
-    st, shape = x.stride(), tuple(x._shape)  # a tuple: indexing torch.Size is slower
-    source, order = stored_order(x)
-    order = tuple([order[d] for d in dims])
-    r = view_op(x, _raw.transpose(source, order) if n else source, [shape[d] for d in dims],
-                lambda g: (g.permute(inv),), lambda b: permute(b, dims), lambda b, new: permute(new, inv), "permute",
-                tuple([st[d] for d in dims]))
-    return with_order(r, source, order)
+    steps = contiguous_strides(shape) if steps is None else steps
+    return (dims, tuple(sorted(range(n), key=dims.__getitem__)), Size([shape[d] for d in dims]),
+            tuple([steps[d] for d in dims]))
 
 
 Tensor._stored = None  # (data, source, order), see `stored_order`
+_AXES = [tuple(range(n)) for n in range(8)]
 
 
 def stored_order(x):
@@ -187,12 +216,12 @@ def stored_order(x):
     v = x._data()
     if x._stored is not None and x._stored[0] is v:
         return x._stored[1:]
-    return v, tuple(range(len(x._shape)))
+    return v, _AXES[len(x._shape)] if len(x._shape) < len(_AXES) else tuple(range(len(x._shape)))
 
 
 def with_order(x, source, order):
     """Note that x's data is ``source`` with its axes in this order. Returns x."""
-    if type(source) is _raw.Var and order != tuple(range(len(order))):
+    if type(source) is _raw.Var and (len(order) >= len(_AXES) or order != _AXES[len(order)]):
         x._stored = (x._v, source, order)
     return x
 
@@ -204,7 +233,7 @@ def transpose(input, dim0, dim1):
     order = list(range(n))
     if n:
         order[a], order[b] = order[b], order[a]
-    return permute(input, *order) if n != 1 else permute(input, 0)
+    return permute(input, order)
 
 
 @method("t")
@@ -242,16 +271,20 @@ def expand_to(x, shape):
             raise RuntimeError(f"The expanded size of the tensor ({s}) must match the existing size ({have}) at "
                                f"non-singleton dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(sh)}")
         out.append(s)
-    from ._elementwise import sum_to
-
     st = x.stride()
     strides = tuple(0 if i < lead or (sh[i - lead] == 1 and s != 1) else st[i - lead] for i, s in enumerate(out))
     out = Size(out)
     if out == sh:
         return view_op(x, x._data(), sh, lambda g: (g,), lambda b: expand_to(b, out), lambda b, new: new, "expand",
                        x._strides)
-    return view_op(x, _raw.expand(x._data(), out), out, lambda g: (sum_to(g, sh),), lambda b: expand_to(b, out),
+    return view_op(x, _raw.expand(x._data(), out), out, lambda g: (_sum_to(g, sh),), lambda b: expand_to(b, out),
                    None if out.numel() != x.numel() else lambda b, new: _plain(new, sh), "expand", strides)
+
+
+def _sum_to(g, shape):
+    from ._elementwise import sum_to
+
+    return sum_to(g, shape)
 
 
 method("expand", function=False)(lambda self, *size: expand_to(self, dims_arg(size)))

@@ -14,8 +14,8 @@ from jtorch.startup import import_jittor
 jt = import_jittor()
 Var = jt.Var
 ndarray = np.ndarray
-# Jittor's Python wrappers around these two look for shapes given as separate arguments, which takes longer than the work.
-_jt_reshape, _jt_transpose = jt.core.ops.reshape, jt.core.ops.transpose
+# Jittor's Python wrappers around these look for other forms of the arguments, which takes longer than the work.
+_jt_reshape, _jt_transpose, _jt_array = jt.core.ops.reshape, jt.core.ops.transpose, jt.core.ops.array
 
 HOST_MAX = 1 << 16  # elements; larger results of host arithmetic move to Jittor
 
@@ -30,7 +30,7 @@ def to_var(x):
         return x
     if x.dtype.kind == "c":
         raise NotImplementedError("complex tensors of this backend live on the host and cannot be mixed with Jittor's")
-    return jt.array(np.ascontiguousarray(x))
+    return _jt_array(np.ascontiguousarray(x))
 
 
 def to_host(x, shape=None):

@@ -271,11 +271,7 @@ class Tensor(metaclass=TensorMeta):
     def stride(self, dim=None):
         st = self._strides
         if st is None:
-            st, n = [], 1
-            for s in reversed(self._shape):
-                st.append(n)
-                n *= max(s, 1)
-            st = tuple(reversed(st))
+            st = contiguous_strides(self._shape)
         return st if dim is None else st[dim]
 
     def is_contiguous(self, memory_format=contiguous_format):
@@ -519,6 +515,15 @@ def mk(v, shape, dt, dev=CPU):
     if dev is not CPU:
         t._device = dev
     return t
+
+
+def contiguous_strides(shape):
+    """Strides of numbers that lie in the order of the axes."""
+    strides, n = [], 1
+    for s in reversed(shape):
+        strides.append(n)
+        n *= max(s, 1)
+    return tuple(reversed(strides))
 
 
 def from_numpy_copy(array, dtype=None):

@@ -91,3 +91,40 @@ def test_a_workload_runs_and_reads_everything_back(tmp_path):
     assert len(result["seconds"]) == 2 and min(result["seconds"]) > 0 and result["peak_mb"] > 100
     with np.load(tmp_path / "adamw.npz") as file:
         assert sum(file[name].size for name in file.files) == 10_000_000
+
+
+@pytest.fixture(scope="module")
+def floor():
+    return load("floor")
+
+
+SIDE = {"seconds": 0.04, "operations": 900.0, "operations_s": 0.01, "flops": 2e8, "bytes": 4e6, "flops_per_s": 1e11,
+        "bytes_per_s": 1e10, "table": [["norm", 30.0, 3e-4]]}
+
+
+def test_the_floor_is_the_slower_of_arithmetic_and_memory_at_the_better_rate(floor):
+    rows = {"jittor": SIDE | {"flops": None, "bytes": 0}, "pytorch": SIDE | {"flops_per_s": 2e11}}
+    text = floor.report("x: X", rows)
+    assert "floor: 1.00 ms (0.20 GFLOP at 200 GFLOP/s: 1.00 ms; 4.0 MB of parameters at 10.0 GB/s: 0.40 ms)" in text
+    assert "outside them" in text and "30.00 ms" in text and "norm" in text
+    rows["pytorch"]["bytes"] = 4e7
+    assert "floor: 4.00 ms" in floor.report("x: X", rows)
+
+
+def test_one_side_is_looked_at():
+    command = [sys.executable, BENCHMARKS / "floor.py", "--side", "jittor", "lora-linear"]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert ["linear", 3.0] in [entry[:2] for entry in row["table"]] and row["flops"] is None
+    assert row["operations_s"] > 0 and row["seconds"] > 0 and row["flops_per_s"] > 1e9 and row["bytes_per_s"] > 1e8
+
+
+@pytest.mark.reference
+@pytest.mark.skipif(not (ROOT / ".venv-reference").exists(), reason="no .venv-reference")
+def test_operations_of_products_and_attention_are_counted():
+    code = ("import sys, json; sys.path[:0] = sys.argv[1:]; import floor, torch; from kernels import KERNELS; "
+            "print(json.dumps([floor.count_operations(KERNELS[n].prepare().step) for n in ('linear', 'attention-cross')]))")
+    python = ROOT / ".venv-reference" / "bin" / "python"
+    done = subprocess.run([python, "-c", code, BENCHMARKS, ROOT], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [2 * 616 * 768 * 3072, 2 * 2 * 2 * 4096 * 77 * 320]

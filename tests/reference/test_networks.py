@@ -62,6 +62,12 @@ def test_the_same_tests_pass_on_pytorch():
     assert " passed" in done and " failed" not in done
 
 
+def test_the_anchors_of_lite_quality_are_what_the_script_makes(tmp_path):
+    run(ROOT / "scripts/make_quality_anchors.py", tmp_path / "again.npz")
+    with np.load(tmp_path / "again.npz") as again, np.load(ROOT / "eval/lite_quality.npz") as committed:
+        assert again["anchors"].shape == (2, 1280) and np.abs(again["anchors"] - committed["anchors"]).max() < 1e-6
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_the_published_heads_load(net):
     """Never negative, one per channel; torchmetrics carries the same files."""

@@ -1,5 +1,5 @@
 // ACTIVATE of each value of in0.
-const int64_t n = in0_shape0;
+const int64_t n = in0->num;
 #pragma omp parallel for simd if (n > 16384)
 for (int64_t i = 0; i < n; i++) {
     float slope;

@@ -1,12 +1,9 @@
 """Activations, plain and as gates of a second half, with their gradients, on the CPU in float32."""
 
-from pathlib import Path
+from .sources import jt, source
 
-from ..startup import import_jittor
-
-_FOLDER = Path(__file__).parent
-_MATH = (_FOLDER / "activation_math.cc").read_text()
-_FORWARD, _BACKWARD, _GATED, _GATED_BACKWARD = ((_FOLDER / f"activation{part}.cc").read_text() for part in (
+_MATH = source("activation_math.cc")
+_FORWARD, _BACKWARD, _GATED, _GATED_BACKWARD = (source(f"activation{part}.cc") for part in (
     "", "_backward", "_gated", "_gated_backward"))
 
 
@@ -16,21 +13,21 @@ def header(kind):
 
 
 def activate(kind, x):
-    """The activation of a float32 variable [n]."""
-    return import_jittor().code(x.shape, "float32", [x], cpu_header=header(kind), cpu_src=_FORWARD)
+    """The activation of a float32 variable of any shape."""
+    return jt.code(x.shape, "float32", [x], cpu_header=header(kind), cpu_src=_FORWARD)
 
 
 def activate_backward(kind, x, grad):
-    """The gradient of x [n] from that of `activate`'s result."""
-    return import_jittor().code(x.shape, "float32", [x, grad], cpu_header=header(kind), cpu_src=_BACKWARD)
+    """The gradient of x from that of `activate`'s result."""
+    return jt.code(x.shape, "float32", [x, grad], cpu_header=header(kind), cpu_src=_BACKWARD)
 
 
 def gated(kind, x):
     """x[:, :width] * activation(x[:, width:]) of x [rows, 2 width]."""
     rows, double = x.shape
-    return import_jittor().code((rows, double // 2), "float32", [x], cpu_header=header(kind), cpu_src=_GATED)
+    return jt.code((rows, double // 2), "float32", [x], cpu_header=header(kind), cpu_src=_GATED)
 
 
 def gated_backward(kind, x, grad):
     """The gradient of x [rows, 2 width] from that of `gated`'s result."""
-    return import_jittor().code(x.shape, "float32", [x, grad], cpu_header=header(kind), cpu_src=_GATED_BACKWARD)
+    return jt.code(x.shape, "float32", [x, grad], cpu_header=header(kind), cpu_src=_GATED_BACKWARD)

@@ -1,12 +1,11 @@
 """One step of Adam or AdamW over many tensors in one launch, on the CPU in float32."""
 
-from pathlib import Path
-
 import numpy as np
 
 from .buffers import launch, readable, writable
+from .sources import source
 
-_SOURCE = (Path(__file__).parent / "adamw.cc").read_text()
+_SOURCE = source("adamw.cc")
 _HEADER = "#include <cmath>\n#include <type_traits>\n"
 
 

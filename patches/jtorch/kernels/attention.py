@@ -1,13 +1,11 @@
 """Attention without its score matrix in memory, forward and backward, on the CPU in float32."""
 
-from pathlib import Path
+import functools
 from typing import Any, NamedTuple
 
-from ..startup import import_jittor
+from .sources import jt, source
 
-_FOLDER = Path(__file__).parent
-_TILES, _FORWARD, _BACKWARD = ((_FOLDER / f"{name}.cc").read_text()
-                               for name in ("attention_tiles", "attention", "attention_backward"))
+_TILES, _FORWARD, _BACKWARD = (source(f"{name}.cc") for name in ("attention_tiles", "attention", "attention_backward"))
 
 
 class Rows(NamedTuple):
@@ -20,9 +18,10 @@ class Rows(NamedTuple):
     row: int
 
 
+@functools.lru_cache(4096)
 def _distances(shape, order):
     steps = (shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3])
-    return [steps[axis] for axis in order[:3]]
+    return tuple([steps[axis] for axis in order[:3]])
 
 
 def rows(var, order=(0, 1, 2, 3)):
@@ -30,25 +29,33 @@ def rows(var, order=(0, 1, 2, 3)):
     return Rows(var, *_distances(tuple(var.shape), order))
 
 
-def _flat(var):
-    return var.reshape((-1,))
-
-
-def _call(shapes, inputs, mask, dropout, source, sizes, operands, scale, causal):
-    bits, keep = dropout or (None, 1.0)
+@functools.lru_cache(4096)
+def _data(sizes, names, places, scale, causal, mask, keep):
+    """The numbers that the kernels read; ``places``: how far apart batch entries, heads and rows of each name are."""
     data = dict(zip("BHLSEW", map(float, sizes)), scale=scale, causal=float(causal), keep=1 / keep,
-                mask_batch=1.0, mask_rows=1.0)
-    for name, x in operands.items():
-        data |= {f"{name}b": float(x.batch), f"{name}h": float(x.head), f"{name}r": float(x.row)}
-    header, inputs = "", [_flat(x) for x in inputs]
-    for name, kind, extra in (("MASK", "float", mask), ("KEEP", "uint8_t", bits)):
-        header += f"#define {name} ((const {kind}*){'nullptr' if extra is None else f'in{len(inputs)}_p'})\n"
+                mask_batch=float(mask[0]), mask_rows=float(mask[1]))
+    for name, (batch, head, row) in zip(names, places):
+        data |= {f"{name}b": float(batch), f"{name}h": float(head), f"{name}r": float(row)}
+    return data
+
+
+@functools.cache
+def _header(mask, bits):
+    """The numbers of the inputs that hold the mask and the bits of dropout, or None."""
+    m, b = (f"in{at}_p" if at is not None else "nullptr" for at in (mask, bits))
+    return f"{_TILES}#define MASK ((const float*){m})\n#define KEEP ((const uint8_t*){b})\n"
+
+
+def _call(shapes, inputs, mask, dropout, text, sizes, names, operands, scale, causal):
+    bits, keep = dropout or (None, 1.0)
+    at = [None, None]
+    for i, extra in enumerate((mask, bits)):
         if extra is not None:
-            inputs.append(_flat(extra))
-    if mask is not None:
-        data |= {"mask_batch": float(mask.shape[0]), "mask_rows": float(mask.shape[1])}
-    return import_jittor().code(shapes, ["float32"] * len(shapes), inputs, cpu_header=_TILES + header, cpu_src=source,
-                                data=data)
+            at[i] = len(inputs)
+            inputs.append(extra)
+    data = _data(sizes, names, tuple([x[1:] for x in operands]), scale, causal,
+                 (1, 1) if mask is None else (mask.shape[0], mask.shape[1]), keep)
+    return jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=_header(*at), cpu_src=text, data=data)
 
 
 def attention(q, k, v, sizes, scale, causal=False, mask=None, order=(0, 1, 2, 3), dropout=None):
@@ -67,12 +74,12 @@ def attention(q, k, v, sizes, scale, causal=False, mask=None, order=(0, 1, 2, 3)
     shape = [0] * 4
     for axis, n in zip(order, (b, h, length, width)):
         shape[axis] = n
-    return _call([tuple(shape), (b * h * length,)], [q.var, k.var, v.var], mask, dropout, _FORWARD, sizes,
-                 {"q": q, "k": k, "v": v, "o": Rows(None, *_distances(shape, order))}, scale, causal)
+    return _call([tuple(shape), (b * h * length,)], [q.var, k.var, v.var], mask, dropout, _FORWARD, sizes, "qkvo",
+                 (q, k, v, (None, *_distances(tuple(shape), order))), scale, causal)
 
 
 def attention_backward(q, k, v, result, lse, grad, sizes, scale, causal=False, mask=None, dropout=None):
     """Gradients of q, k and v, each stored as that input is, from `attention`'s results (``result`` as `Rows`) and the
     result's gradient (`Rows`)."""
-    return _call([tuple(x.var.shape) for x in (q, k, v)], [q.var, k.var, v.var, result.var, lse, grad.var], mask, dropout,
-                 _BACKWARD, sizes, {"q": q, "k": k, "v": v, "o": result, "g": grad}, scale, causal)
+    return _call([x.var.shape for x in (q, k, v)], [q.var, k.var, v.var, result.var, lse, grad.var], mask, dropout,
+                 _BACKWARD, sizes, "qkvog", (q, k, v, result, grad), scale, causal)

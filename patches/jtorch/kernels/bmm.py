@@ -1,11 +1,9 @@
 """Batched matrix product on oneDNN. Jittor's own four-dimensional matmul runs as broadcast, multiply and reduce."""
 
-from pathlib import Path
-
-from ..startup import import_jittor
 from . import onednn
+from .sources import source
 
-_SOURCE = (Path(__file__).parent / "bmm.cc").read_text()
+_SOURCE = source("bmm.cc")
 
 
 def bmm(a, b, ta=False, tb=False):
@@ -13,10 +11,8 @@ def bmm(a, b, ta=False, tb=False):
 
     ``ta`` / ``tb`` read the last two axes transposed, without copying.
     """
-    jt = import_jittor()
     batch = max(a.shape[0], b.shape[0])
     m = a.shape[2] if ta else a.shape[1]
     n = b.shape[1] if tb else b.shape[2]
-    with jt.flag_scope(compile_options=onednn.flags()):
-        return jt.code((batch, m, n), "float32", [a, b], cpu_header=onednn.GEMM, cpu_src=_SOURCE,
+    return onednn.code((batch, m, n), "float32", [a, b], cpu_header=onednn.GEMM, cpu_src=_SOURCE,
                        data={"ta": float(ta), "tb": float(tb)})

@@ -1,12 +1,13 @@
 // Where the data of Jittor variables lies, and whether anything else looks at it.
-// in0 Var pointers [n]  ->  out0 addresses [n] (0: not computed yet, not on the host, not float32), out1 [n]: 1 where
+// in0 Var pointers [n]  ->  out0 [2, n]: addresses (0: not computed yet, not on the host, not float32), and 1 where
 // nothing but one holder knows the variable, no pending operation reads it and no other variable shares its memory.
-for (int64_t i = 0; i < in0_shape0; i++) {
+const int64_t n = in0_shape0;
+for (int64_t i = 0; i < n; i++) {
     Var* v = (Var*)in0_p[i];
     const bool ready = v->is_finished() && v->mem_ptr && v->allocator && !v->allocator->is_cuda()
                        && v->dtype() == ns_float32;
     out0_p[i] = ready ? (int64_t)v->mem_ptr : 0;
-    out1_p[i] = ready && v->forward_liveness == 1 && v->backward_liveness == 1 && v->_outputs.empty()
+    out0_p[n + i] = ready && v->forward_liveness == 1 && v->backward_liveness == 1 && v->_outputs.empty()
                 && !strcmp(v->allocator->name(), "sfrl")
                 && CachingBlockPool::occupied_id_mapper[v->allocation]->share_times == 0;
 }

@@ -6,16 +6,14 @@ and pending operations share it), so `writable` hands out the old memory only wh
 memory otherwise.
 """
 
-from pathlib import Path
 from sys import getrefcount
 
 import numpy as np
 
-from ..startup import import_jittor
+from .sources import jt, source
 
-_FOLDER = Path(__file__).parent
-_SOURCE = (_FOLDER / "buffers.cc").read_text()
-_BLOCKS = (_FOLDER / "blocks.h").read_text()
+_SOURCE = source("buffers.cc")
+_BLOCKS = source("blocks.h")
 _HEADER = '#include <cstring>\n#include "mem/allocator/sfrl_allocator.h"\n'
 
 
@@ -31,17 +29,14 @@ def launch(source, inputs, shape, data=None, header="", dtype="float64"):
 
     ``inputs`` are arrays or variables; the source may use blocks.h.
     """
-    jt = import_jittor()
     inputs = [jt.array(x) if isinstance(x, np.ndarray) else x for x in inputs]
     return jt.code(shape, dtype, inputs, cpu_src=source, cpu_header=_BLOCKS + header, data=data or {}).numpy()
 
 
 def _locate(values):
     """(addresses, unshared) of computed variables, int64 [n] each."""
-    jt = import_jittor()
     pointers = jt.array(np.array([v.var_ptr for v in values], np.int64))
-    found = jt.code([pointers.shape, pointers.shape], ["int64"] * 2, [pointers], cpu_src=_SOURCE, cpu_header=_HEADER)
-    return [x.numpy() for x in found]
+    return jt.code((2, len(values)), "int64", [pointers], cpu_src=_SOURCE, cpu_header=_HEADER).numpy()
 
 
 def _resolve(values):
@@ -59,7 +54,7 @@ def _resolve(values):
             return None
     if variables:
         pending = [kept[i] for i in variables]
-        import_jittor().sync(pending)
+        jt.sync(pending)
         found, alone = _locate(pending)
         addresses[variables], unshared[variables] = found, alone > 0
     return (kept, addresses, unshared) if addresses.all() else None
@@ -89,7 +84,7 @@ def writable(values):
     write = read.copy()
     fresh = np.flatnonzero(~(owned & unshared)).tolist()
     replacements = [None] * len(kept)
-    empty = import_jittor().core.ops.empty
+    empty = jt.core.ops.empty
     for i in fresh:
         v = kept[i]
         replacements[i] = np.empty_like(v) if type(v) is np.ndarray else empty(tuple(v.shape), "float32")

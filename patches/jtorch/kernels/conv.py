@@ -4,13 +4,12 @@ Jittor's own operations make the oneDNN primitive anew for each call, copy whole
 the direct algorithm.
 """
 
-from pathlib import Path
+import functools
 
-from ..startup import import_jittor
 from . import onednn
+from .sources import include, read, source
 
-_FOLDER = Path(__file__).parent
-_FORWARD, _DATA, _WEIGHTS = ((_FOLDER / f"conv_{name}.cc").read_text() for name in ("forward", "data", "weights"))
+_FORWARD, _DATA, _WEIGHTS = (source(f"conv_{name}.cc") for name in ("forward", "data", "weights"))
 # The geometry of tensors named x, w, y among a kernel's inputs and outputs.
 _SHAPE = """
 #define SHAPE(KIND, X, W, Y) Shape s = {KIND, 0, X##_shape0, X##_shape1, X##_shape2, X##_shape3, Y##_shape1, \\
@@ -22,16 +21,19 @@ _SHAPE = """
     s.bottom = std::max<int64_t>(0, (s.oh - 1) * s.sh + s.dh * (s.kh - 1) + 1 - s.h - s.top); \\
     s.right = std::max<int64_t>(0, (s.ow - 1) * s.sw + s.dw * (s.kw - 1) + 1 - s.w - s.left);
 """
-_HEADER = (_FOLDER / "conv.h").read_text() + _SHAPE
+_HEADER = include(read("conv.h") + _SHAPE, "conv")
+_PLAIN, _BIAS = (f"{_HEADER}#define HAS_BIAS {n}\n#define BIAS {bias}\n" for n, bias in ((0, "nullptr"), (1, "in2_p")))
+_NAMES = ("sh", "sw", "ph", "pw", "dh", "dw", "groups")
 
 
-def _code(shape, inputs, source, geometry, bias=False):
-    jt = import_jittor()
-    header = f"{_HEADER}#define HAS_BIAS {int(bias)}\n#define BIAS {'in2_p' if bias else 'nullptr'}\n"
-    names = ("sh", "sw", "ph", "pw", "dh", "dw", "groups")
-    with jt.flag_scope(compile_options=onednn.flags()):
-        return jt.code(shape, "float32", inputs, cpu_header=header, cpu_src=source,
-                       data=dict(zip(names, map(float, geometry))))
+@functools.lru_cache(4096)
+def _data(geometry):
+    return dict(zip(_NAMES, map(float, geometry)))
+
+
+def _code(shape, inputs, text, geometry, bias=False):
+    return onednn.code(shape, "float32", inputs, cpu_header=_BIAS if bias else _PLAIN, cpu_src=text,
+                       data=_data(geometry))
 
 
 def conv(x, w, bias, size, geometry):

@@ -1,14 +1,12 @@
 """The joint 2-norm of many tensors, and scaling them, each in one launch, on the CPU in float32."""
 
-from pathlib import Path
-
 import numpy as np
 
 from .buffers import launch, readable, writable
+from .sources import source
 
-_FOLDER = Path(__file__).parent
-_NORM = (_FOLDER / "gradnorm.cc").read_text()
-_SCALE = (_FOLDER / "gradnorm_scale.cc").read_text()
+_NORM = source("gradnorm.cc")
+_SCALE = source("gradnorm_scale.cc")
 
 
 def total_norm(values, counts):

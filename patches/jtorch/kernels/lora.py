@@ -1,41 +1,42 @@
 """A frozen linear map with a low-rank one beside it (LoRA), forward and backward, on the CPU in float32."""
 
+import functools
 import math
-from pathlib import Path
 
-from ..startup import import_jittor
 from . import onednn
+from .sources import source
 
-_FOLDER = Path(__file__).parent
-_FORWARD, _BACKWARD = ((_FOLDER / f"{name}.cc").read_text() for name in ("lora", "lora_backward"))
-_INCLUDES = f"#include <vector>\n{onednn.GEMM}"
+_FORWARD, _BACKWARD = (source(f"{name}.cc") for name in ("lora", "lora_backward"))
+_INCLUDES = f"#include <memory>\n{onednn.GEMM}"
 _NULL = "((float*)nullptr)"
 
 
-def lora(x, weight, bias, a, b, scale, z=None):
+@functools.cache
+def _names(**places):
+    """C++ names for pointers that may be missing."""
+    return _INCLUDES + "".join(f"#define {name} {place or _NULL}\n" for name, place in places.items())
+
+
+def lora(x, weight, bias, a, b, scale, keep=None, factor=1.0):
     """(y [..., n], h [m, r]): y = x weight^T + bias + scale h b^T with h = z a^T; m is the number of x's rows.
 
-    x [..., k], weight [n, k], bias [n] or None, a [r, k], b [n, r]; z like x is x after dropout, None for x itself.
+    x [..., k], weight [n, k], bias [n] or None, a [r, k], b [n, r]; z is x where ``keep`` (uint8, like x) is 1, times
+    ``factor``, and 0 elsewhere; None: z is x.
     """
-    jt = import_jittor()
-    inputs, at = [x, weight, a, b], {}
-    for name, t in (("BIAS", bias), ("Z", z)):
+    inputs, at = [x, weight, a, b], {"BIAS": None, "KEEP": None}
+    for name, t in (("BIAS", bias), ("KEEP", keep)):
         if t is not None:
             at[name] = f"in{len(inputs)}_p"
             inputs.append(t)
-    names = f"#define BIAS {at.get('BIAS', _NULL)}\n#define Z {at.get('Z', 'in0_p')}\n"
-    with jt.flag_scope(compile_options=onednn.flags()):
-        lead, n = list(x.shape[:-1]), weight.shape[0]
-        return jt.code([(*lead, n), (math.prod(lead), a.shape[0])], ["float32"] * 2, inputs,
-                       cpu_header=_INCLUDES + names, cpu_src=_FORWARD, data={"scale": scale})
+    lead, n = x.shape[:-1], weight.shape[0]
+    return onednn.code([(*lead, n), (math.prod(lead), a.shape[0])], ["float32"] * 2, inputs, cpu_header=_names(**at),
+                       cpu_src=_FORWARD, data={"scale": scale, "factor": factor})
 
 
-def lora_backward(grad, weight, a, b, h, z, scale, need_x, own_z):
-    """Gradients [a, b] of `lora`, then x's where ``need_x``, then z's where ``own_z`` (z is not x)."""
-    jt = import_jittor()
-    shapes = [a.shape, b.shape] + [z.shape] * (need_x + own_z)
-    dx, dz = "out2_p" if need_x else _NULL, f"out{2 + need_x}_p" if own_z else _NULL
-    with jt.flag_scope(compile_options=onednn.flags()):
-        return jt.code(shapes, ["float32"] * len(shapes), [grad, weight, a, b, h, z],
-                       cpu_header=f"{_INCLUDES}#define DX {dx}\n#define DZ {dz}\n", cpu_src=_BACKWARD,
-                       data={"scale": scale})
+def lora_backward(grad, weight, a, b, h, x, scale, need_x, keep=None, factor=1.0):
+    """Gradients [a, b] of `lora`, then x's where ``need_x``."""
+    shapes = [a.shape, b.shape, x.shape] if need_x else [a.shape, b.shape]
+    inputs = [grad, weight, a, b, h, x] if keep is None else [grad, weight, a, b, h, x, keep]
+    names = _names(DX="out2_p" if need_x else None, KEEP=None if keep is None else "in6_p")
+    return onednn.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=names, cpu_src=_BACKWARD,
+                       data={"scale": scale, "factor": factor})

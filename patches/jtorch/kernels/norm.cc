@@ -2,7 +2,7 @@
 // SiLU); the statistics come out too.
 // A row holds width / inner channels of `inner` values each; row r starts at channel (r % groups) * width / inner.
 // Layer norm: inner = groups = 1. Two passes over the row; partial sums of 512 values go into a double.
-const int64_t rows = in0_shape0, width = in0_shape1;
+const int64_t rows = data["rows"], width = data["width"];
 const int64_t inner = data["inner"], groups = data["groups"], channels = width / inner;
 const double eps = data["eps"];
 #pragma omp parallel for if (in0->num > 32768)

@@ -1,7 +1,7 @@
 // The input's gradient of norm.cc with SiLU behind it, for inner > 1; what SiLU passes on is kept in DN meanwhile, which
 // is out1 where the weights' gradient needs it too, else out0.
 // in0 x [rows, width]  in1 g [rows, width]  in2 mean [rows]  in3 1 / deviation [rows]  ->  out0 (and out1) [rows, width]
-const int64_t rows = in0_shape0, width = in0_shape1;
+const int64_t rows = data["rows"], width = data["width"];
 const int64_t inner = data["inner"], groups = data["groups"], channels = width / inner;
 #pragma omp parallel for if (in0->num > 32768)
 for (int64_t r = 0; r < rows; r++) {

@@ -1,6 +1,6 @@
 // The gradients of norm.cc's weight and bias, summed in double.
 // in0 x [rows, width]  in1 g [rows, width]  in2 mean [rows]  in3 1 / deviation [rows]  ->  out0, out1 [channels in all]
-const int64_t rows = in0_shape0, width = in0_shape1;
+const int64_t rows = data["rows"], width = data["width"];
 const int64_t inner = data["inner"], groups = data["groups"], channels = width / inner;
 if (inner == 1 && groups == 1) {
     // whole lines of neighbouring channels at a time: single columns would read memory badly

@@ -12,6 +12,7 @@ from .._ops_pointwise import where
 from .._ops_reduce import _softmax
 from .._ops_reduce import log_softmax as _log_softmax
 from .._ops_shape import _reshape, wrap_dim
+from .._tensor import mk
 from ._functional_common import autocast1, elementwise, in_place, native, needs, no_grad, record, widen
 from ._functional_norm import silu_of_norm
 
@@ -32,16 +33,14 @@ def _activate(kind, raw, bw, x):
     """
     if not native(x):
         return elementwise(kind, raw, x, bw)
-    n = x.numel()
-    r = finish(_raw.reshape(kernel.activate(kind, _raw.reshape(x._data(), (n,))), x._shape), x._shape, float32, x._device)
+    r = mk(kernel.activate(kind, x._data()), x._shape, float32, x._device)
     if needs(x):
         s = x._snap()
 
         def backward(g):
             if _engine.state.grad or g.dtype is not float32:
                 return (bw(g, s),)
-            v = kernel.activate_backward(kind, _raw.reshape(s._data(), (n,)), _raw.reshape(g._var(), (n,)))
-            return (finish(_raw.reshape(v, s._shape), s._shape, float32, g._device),)
+            return (mk(kernel.activate_backward(kind, s._data(), g._var()), s._shape, float32, g._device),)
 
         record((r,), (x,), backward, kind)
     return r

@@ -6,8 +6,8 @@ import numpy as np
 from jtorch.kernels import attention as kernel
 
 from .. import _engine, _raw
-from .._dtype import bool_, float32
-from .._elementwise import broadcast_shape, finish
+from .._dtype import Size, bool_, float32
+from .._elementwise import broadcast_shape
 from .._ops_join import cat
 from .._ops_linalg import bmm_op
 from .._ops_pointwise import where
@@ -53,10 +53,10 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
         raise RuntimeError(f"Expected query, key, and value to have the same dtype, but got query.dtype: {q.dtype.name} "
                            f"key.dtype: {k.dtype.name} and value.dtype: {v.dtype.name} instead.")
     scale = 1 / math.sqrt(q._shape[-1]) if scale is None else float(scale)
-    batch = broadcast_shape(broadcast_shape(q._shape[:-2], k._shape[:-2]), v._shape[:-2])
-    if attn_mask is not None:
-        batch = broadcast_shape(batch, attn_mask._shape[:-2])
-    batch = tuple(batch)
+    batch, *others = [tuple(t._shape)[:-2] for t in (q, k, v, attn_mask) if t is not None]
+    for other in others:
+        if other != batch:
+            batch = tuple(broadcast_shape(Size(batch), Size(other)))
     if 0 <= dropout_p < 1 and _fits_kernel(q, k, v, attn_mask):
         return _fused(q, k, v, attn_mask, dropout_p, is_causal, scale, batch)
     return _plain(q, k, v, attn_mask, dropout_p, is_causal, scale, batch)
@@ -91,7 +91,7 @@ def _plain(q, k, v, mask, dropout_p, causal, scale, batch):
 def _fits_kernel(q, k, v, mask):
     if _raw.jt.flags.use_cuda or q.dtype.itemsize > 4 or (mask is not None and mask.requires_grad):
         return False
-    return all(t.numel() and type(t._data()) is _raw.Var for t in (q, k, v))
+    return all([0 not in t._shape and type(t._data()) is _raw.Var for t in (q, k, v)])
 
 
 def _kernel_mask(mask, batch, rows, cols):
@@ -111,7 +111,7 @@ def _kernel_mask(mask, batch, rows, cols):
 
 def _four(x, batch):
     """[..., rows, width] over a common batch as 4-D; two batch axes stay as they are, with the way they are stored."""
-    if tuple(x._shape[:-2]) != batch:
+    if tuple(x._shape)[:-2] != batch:
         x = expand_to(x, (*batch, *x._shape[-2:]))
     return x if len(batch) == 2 else _reshape(x, (math.prod(batch), 1, *x._shape[-2:]))
 
@@ -128,8 +128,8 @@ def _rows(source, order):
 
 def _unstored(var, order, shape, dt, device):
     """The tensor of this shape whose data is stored in this order of axes."""
-    source = _raw.cast(var, dt)
-    return with_order(finish(_raw.transpose(source, order), shape, dt, device), source, order)
+    source = var if dt is float32 else _raw.cast(var, dt)
+    return with_order(mk(_raw.transpose(source, order), shape, dt, device), source, order)
 
 
 def _kept(dropout_p, count):
@@ -146,11 +146,11 @@ def _fused(q, k, v, mask, dropout_p, causal, scale, batch):
     """Attention as one recorded node on the C++ kernels. Heads may lie between the rows, as a transposed
     [batch, L, heads, width] has them: they are read, and the result and the gradients are stored, as they lie."""
     inputs = [_four(t, batch) for t in (q, k, v)]
-    dt, device, (rows, width), (cols, wide) = q.dtype, q._device, q._shape[-2:], v._shape[-2:]
+    dt, device, (rows, width), (cols, wide) = q.dtype, q._device, tuple(q._shape)[-2:], tuple(v._shape)[-2:]
     with no_grad(False):
         m = _kernel_mask(mask, batch, rows, cols)
     stored = [_stored(t) for t in inputs]
-    sizes = (*inputs[0]._shape[:2], rows, cols, width, wide)
+    sizes = (*tuple(inputs[0]._shape)[:2], rows, cols, width, wide)
     order = stored[0][1]
     kept = _kept(dropout_p, sizes[0] * sizes[1] * rows * cols)
     out, lse = kernel.attention(*(_rows(*x) for x in stored), sizes, scale, causal, m, order, kept)

@@ -10,10 +10,14 @@ from .._tensor import mk
 record, needs, no_grad = _engine.record, _engine.needs, _engine.set_grad_mode
 
 
+autocast_mode = None
+
+
 def autocast(kind, *tensors):
     """Cast to the dtype autocast wants for this ``kind`` ('low' or 'fp32') of operation; None passes through."""
-    from ..amp import autocast_mode
-
+    global autocast_mode
+    if autocast_mode is None:  # at the first call: that module needs this package
+        from ..amp import autocast_mode
     if not autocast_mode.ACTIVE:
         return tensors
     it = iter(autocast_mode.cast_args(kind, *(t for t in tensors if t is not None)))

@@ -1,9 +1,12 @@
 """Linear maps, convolutions, table look-ups and dropout."""
 
+import functools
+import math
+
 import numpy as np
 from jtorch.kernels import linear as kernel
 
-from .. import _raw
+from .. import _engine, _raw
 from .._conv import conv_nd, conv_transpose_nd
 from .._dtype import Size, float32, int64
 from .._elementwise import finish
@@ -34,16 +37,16 @@ def linear(input, weight, bias=None):
     if x.dtype is not w.dtype:
         raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {x.dtype.name} and {w.dtype.name}")
     n, k = w._shape
-    lead = x._shape[:-1]
-    if not x.ndim or x._shape[-1] != k:
-        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({lead.numel()}x{x._shape[-1] if x.ndim else 1} "
-                           f"and {k}x{n})")
-    m = lead.numel()
-    if native(x) and m and n and k and (b is None or b.dtype is float32):
+    *lead, last = x._shape or (1,)
+    m = math.prod(lead)
+    if not x._shape or last != k:
+        raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({m}x{last} and {k}x{n})")
+    direct = native(x) and m and n and k and (b is None or b.dtype is float32)
+    if direct:
         v = kernel.linear(x._data(), w._var(), None if b is None else b._var())
     else:
         v = _plain(x._data(), w._data(), None if b is None else b._data(), (1, m, k), (1, n, k), (*lead, n), x.dtype)
-    r = finish(v, (*lead, n), x.dtype, x._device)
+    r = mk(v, (*lead, n), float32, x._device) if direct else finish(v, (*lead, n), x.dtype, x._device)
     if needs(x, w) or (b is not None and needs(b)):
         _record_linear(r, x, w, b, (1, m, k), (1, n, k), (1, m, n))
     return r
@@ -63,9 +66,12 @@ def _record_linear(r, x, w, b, sx, sw, sg):
     shape_x, shape_w, bdt = x._shape, w._shape, b.dtype if gb else None
 
     def backward(g):
-        g3 = _reshape(g, sg)
+        direct = gx and not _engine.state.grad and native(g) and native(ws) and 0 not in sg
+        g3 = None if direct and not (gw or gb) else _reshape(g, sg)
         dx = dw = db = None
-        if gx:
+        if direct:
+            dx = mk(kernel.linear_data(g._data(), ws._data()), shape_x, float32, g._device)
+        elif gx:
             dx = _reshape(bmm_op(g3, _reshape(ws, sw)), shape_x).detach_view()
         if gw:
             dw = _reshape(bmm_op(g3, _reshape(xs, sx), True, False), shape_w).detach_view()
@@ -90,17 +96,47 @@ def bilinear(input1, input2, weight, bias=None):
 
 # --- convolution -------------------------------------------------------------------------------------------------------
 def _check_conv(name, x, w, n, channels, groups):
-    if w.ndim != n + 2:
-        raise RuntimeError(f"{name}: expected a {n + 2}D weight, but got size {list(w._shape)}")
-    if x.ndim not in (n + 1, n + 2):
+    """``x`` and ``w``: sizes."""
+    if len(w) != n + 2:
+        raise RuntimeError(f"{name}: expected a {n + 2}D weight, but got size {list(w)}")
+    if len(x) not in (n + 1, n + 2):
         raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: "
-                           f"{list(x._shape)}")
-    c = x._shape[-n - 1]
+                           f"{list(x)}")
+    c = x[-n - 1]
     if c != channels:
-        raise RuntimeError(f"Given groups={groups}, weight of size {list(w._shape)}, expected input{list(x._shape)} to "
+        raise RuntimeError(f"Given groups={groups}, weight of size {list(w)}, expected input{list(x)} to "
                            f"have {channels} channels, but got {c} channels instead")
+
+
+def _check_conv_types(x, w):
     if x.dtype is not w.dtype:
         raise RuntimeError(f"Input type ({x.dtype!r}) and weight type ({w.dtype!r}) should be the same")
+
+
+@functools.lru_cache(4096)
+def _conv_places(name, n, x, w, stride, padding, dilation, groups):
+    """(stride, padding, dilation) as tuples for inputs of sizes ``x`` and ``w``; a padding may stay a name."""
+    _check_conv(name, x, w, n, w[1] * groups if len(w) > 1 else 0, groups)
+    if w[0] % groups:
+        raise RuntimeError(f"{name}: weight of size {list(w)} has {w[0]} output channels, which groups={groups} does not "
+                           "divide")
+    stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
+    if isinstance(padding, str):
+        return stride, padding, dilation
+    padding = ntuple(padding, n, "padding")
+    _check_fit(x[-n:], w, padding, dilation)
+    return stride, padding, dilation
+
+
+def _check_fit(sizes, w, padding, dilation):
+    for size, k, p, d in zip(sizes, w[2:], padding, dilation):
+        if size + 2 * p < d * (k - 1) + 1:
+            raise RuntimeError(f"Calculated padded input size per channel: ({size + 2 * p}). Kernel size: "
+                               f"({d * (k - 1) + 1}). Kernel size can't be greater than actual input size")
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _add_bias(r, b, n):
@@ -109,21 +145,14 @@ def _add_bias(r, b, n):
 
 def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
     x, w, b = autocast("low", input, weight, bias)
-    _check_conv(name, x, w, n, w._shape[1] * groups, groups)
-    if w._shape[0] % groups:
-        raise RuntimeError(f"{name}: weight of size {list(w._shape)} has {w._shape[0]} output channels, which groups="
-                           f"{groups} does not divide")
-    stride, dilation = ntuple(stride, n, "stride"), ntuple(dilation, n, "dilation")
-    flat = x.ndim == n + 1
+    stride, padding, dilation = _conv_places(name, n, tuple(x._shape), tuple(w._shape), *map(
+        _hashable, (stride, padding, dilation)), groups)
+    _check_conv_types(x, w)
+    flat = len(x._shape) == n + 1
     x = unsqueeze(x, 0) if flat else x
     if isinstance(padding, str):
         x, padding = _named_padding(name, x, w, padding, stride, dilation, n)
-    else:
-        padding = ntuple(padding, n, "padding")
-    for size, k, p, d in zip(x._shape[2:], w._shape[2:], padding, dilation):
-        if size + 2 * p < d * (k - 1) + 1:
-            raise RuntimeError(f"Calculated padded input size per channel: ({size + 2 * p}). Kernel size: "
-                               f"({d * (k - 1) + 1}). Kernel size can't be greater than actual input size")
+        _check_fit(x._shape[2:], w._shape, padding, dilation)
     r = conv_nd(x, w, stride, padding, dilation, groups, b)
     return r.squeeze(0).detach_view() if flat else r
 
@@ -162,7 +191,8 @@ def conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def _conv_transpose(n, input, weight, bias, stride, padding, output_padding, groups, dilation):
     name = f"conv_transpose{n}d"
     x, w, b = autocast("low", input, weight, bias)
-    _check_conv(name, x, w, n, w._shape[0], groups)
+    _check_conv(name, x._shape, w._shape, n, w._shape[0], groups)
+    _check_conv_types(x, w)
     stride, padding, out, dilation = (ntuple(v, n, k) for k, v in (
         ("stride", stride), ("padding", padding), ("output_padding", output_padding), ("dilation", dilation)))
     if any(o >= max(s, d) for o, s, d in zip(out, stride, dilation)):

@@ -1,61 +1,68 @@
 """A frozen linear layer with a low-rank adapter: one recorded node. peft's layer comes here through jtorch.patch_peft."""
 
+import numpy as np
 from jtorch.kernels import lora as kernel
 
 from .. import _engine
 from .._dtype import Size, float32
+from .._ops_random import kept
 from .._tensor import mk
 from ..amp import autocast_mode
-from ._functional_common import native, needs, record
+from ._functional_common import native, record
 
 
 def fits(x, *weights):
     """Whether `lora_linear` takes these: on the CPU, in float32, x [..., in] not empty and in Jittor, no autocast."""
-    return (native(x) and not autocast_mode.ACTIVE and x.ndim > 0 and x.numel() > 0
-            and x._shape[-1] == weights[0]._shape[-1] and all(t.dtype is float32 for t in weights))
+    shape = tuple(x._shape)
+    return (native(x) and not autocast_mode.ACTIVE and shape and 0 not in shape and shape[-1] == weights[0]._shape[-1]
+            and all([t.dtype is float32 for t in weights]))
 
 
-def lora_linear(x, weight, bias, a, b, scale, z=None):
-    """``x @ weight.T + bias + (z @ a.T) @ b.T * scale`` with gradients for x, z, a and b.
+def lora_linear(x, weight, bias, a, b, scale, p=0.0):
+    """``x @ weight.T + bias + (z @ a.T) @ b.T * scale``, where z is `dropout` of x with probability ``p``, with
+    gradients for x, a and b.
 
     Args:
         x: float32 [..., in]. weight: [out, in], bias: [out] or None; both frozen.
-        a: [r, in]. b: [out, r]. z: x after dropout, like x; None for x itself.
+        a: [r, in]. b: [out, r]. p: below 1.
 
     Returns:
         float32 [..., out].
     """
-    n = weight._shape[0]
-    own = z is not None
+    shape, keep, factor = x._shape, None, 1.0
+    if p:
+        keep = kept(tuple(shape), p)
+        factor = float(np.float32(1) / np.float32(1 - p))
     y, h = kernel.lora(x._var(), weight._var(), None if bias is None else bias._var(), a._var(), b._var(), float(scale),
-                       z._var() if own else None)
-    r = mk(y, Size((*tuple(x._shape)[:-1], n)), float32, x._device)
-    inputs = (a, b, x, z if own else None)
-    if needs(*(t for t in inputs if t is not None)):
-        need = [t is not None and t.requires_grad for t in inputs]
-        zs, ws, a_, b_ = (z if own else x)._snap(), weight._snap(), a._snap(), b._snap()
+                       keep, factor)
+    r = mk(y, Size((*shape[:-1], weight._shape[0])), float32, x._device)
+    need = (a.requires_grad, b.requires_grad, x.requires_grad)
+    if _engine.state.grad and True in need:
+        xs, a_, b_, w = x._snap(), a._snap(), b._snap(), weight._var()
 
         def backward(g):
             if _engine.state.grad or g.dtype is not float32:
-                return _operations(g, ws, a_, b_, zs, scale, need, own)
-            d = kernel.lora_backward(g._var(), ws._var(), a_._var(), b_._var(), h, zs._var(), float(scale), need[2], own)
-            d = iter(d)
-            found = [next(d) if made else None for made in (True, True, need[2], own)]
-            return tuple([mk(v, s._shape, float32, g._device) if needed else None
-                          for v, s, needed in zip(found, (a_, b_, zs, zs), need)])
+                return _operations(g, mk(w, weight._shape, float32), a_, b_, xs, scale, need, keep, factor)
+            d = kernel.lora_backward(g._var(), w, a_._var(), b_._var(), h, xs._var(), float(scale), need[2], keep, factor)
+            return (mk(d[0], a_._shape, float32, g._device) if need[0] else None,
+                    mk(d[1], b_._shape, float32, g._device) if need[1] else None,
+                    mk(d[2], shape, float32, g._device) if need[2] else None)
 
-        record((r,), tuple(t if needed else None for t, needed in zip(inputs, need)), backward, "lora_linear")
+        record((r,), (a if need[0] else None, b if need[1] else None, x if need[2] else None), backward, "lora_linear")
     return r
 
 
-def _operations(g, w, a, b, z, scale, need, own):
+def _operations(g, w, a, b, x, scale, need, keep, factor):
     """The gradients as tensor operations, which can be differentiated again."""
     n, k = w._shape
-    g2, z2 = g.reshape(-1, n), z.reshape(-1, k)
-    thin = g2.matmul(b) * scale
-    low = thin.matmul(a).reshape(z._shape)
-    dx = g2.matmul(w).reshape(z._shape)
-    if not own:
-        dx = dx + low
-    grads = thin.transpose(0, 1).matmul(z2), g2.transpose(0, 1).matmul(z2.matmul(a.transpose(0, 1))) * scale, dx, low
+    g2, thin = g.reshape(-1, n), g.reshape(-1, n).matmul(b) * scale
+    low = thin.matmul(a).reshape(x._shape)
+    z = x
+    if keep is not None:
+        mask = keep.numpy() * np.float32(factor)
+        mask = mk(mask, mask.shape, float32)
+        z, low = x * mask, low * mask
+    z2 = z.reshape(-1, k)
+    grads = (thin.transpose(0, 1).matmul(z2), g2.transpose(0, 1).matmul(z2.matmul(a.transpose(0, 1))) * scale,
+             g2.matmul(w).reshape(x._shape) + low)
     return tuple(d if needed else None for d, needed in zip(grads, need))

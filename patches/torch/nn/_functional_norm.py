@@ -13,6 +13,7 @@ from .. import _engine, _raw
 from .._dtype import float32
 from .._elementwise import finish
 from .._ops_shape import _reshape
+from .._tensor import mk
 from ._functional_common import autocast, needs, no_grad, record, widen
 
 
@@ -45,8 +46,8 @@ def _split(n):
 def _native(*tensors):
     """Whether the C++ kernels apply: on the CPU, in at most single precision, with the data in Jittor."""
     x = tensors[0]
-    return (not _raw.jt.flags.use_cuda and x.numel() and type(x._data()) is _raw.Var
-            and all(t is None or (t.dtype._kind == 2 and t.dtype.itemsize <= 4) for t in tensors))
+    return (type(x._data()) is _raw.Var and 0 not in x._shape and not _raw.jt.flags.use_cuda
+            and all([t is None or (t.dtype._kind == 2 and t.dtype.itemsize <= 4) for t in tensors]))
 
 
 def _single(t, shape=None):
@@ -60,11 +61,20 @@ def _single(t, shape=None):
 
 
 def _forward(x, rows, inner, groups, weight, bias, eps):
-    """(result, saved statistics): raw kernel outputs, or centred rows and 1 / deviation as tensors."""
+    """(result, saved statistics): raw kernel outputs, or centred rows and 1 / deviation as tensors.
+
+    ``_norm`` on the result: what `silu_of_norm` needs.
+    """
     if _native(x, weight, bias):
         n = rows[1] // inner * groups
-        y, mean, rstd = kernel.norm(_single(x, rows), _single(weight, (n,)), _single(bias, (n,)), inner, groups, eps)
-        return finish(_raw.reshape(y, x._shape), x._shape, x.dtype, x._device), [mean, rstd]
+        values = _single(x), _single(weight, (n,)), _single(bias, (n,))
+        y, mean, rstd = kernel.norm(*values, rows, inner, groups, eps)
+        if x.dtype is not float32:
+            return finish(y, x._shape, x.dtype, x._device), [mean, rstd]
+        r, saved = mk(y, x._shape, float32, x._device), [mean, rstd]
+        if inner > 1:
+            r._norm = (y, *values, rows, inner, groups, eps, saved)
+        return r, saved
     with no_grad(False):
         c, rstd = _statistics(_reshape(widen(x.detach_copy()), rows), eps)
         y = c * rstd
@@ -102,10 +112,6 @@ def normalize_rows(name, x, rows, inner, groups, weight, bias, eps):
             return _gradients(widen(g), c, rstd, rows, _view(rows, inner, groups), ws, need, shapes)
 
         record((r,), tuple(t if n else None for t, n in zip(inputs, need)), backward, name)
-    if name == "group_norm" and inner > 1 and type(saved) is list and x.dtype is float32:
-        channels = (rows[1] // inner * groups,)
-        values = _single(x, rows), _single(weight, channels), _single(bias, channels)
-        r._norm = (r._v, *values, rows, inner, groups, eps, saved)
     return r
 
 
@@ -120,24 +126,22 @@ def silu_of_norm(r, slope):
     if mark is None or mark[0] is not r._data() or _raw.jt.flags.use_cuda:
         return None
     _, x, w, b, rows, inner, groups, eps, saved = mark
-    y, mean, rstd = kernel.norm(x, w, b, inner, groups, eps, True)
-    result = finish(_raw.reshape(y, r._shape), r._shape, float32, r._device)
+    y, mean, rstd = kernel.norm(x, w, b, rows, inner, groups, eps, True)
+    result = mk(y, r._shape, float32, r._device)
     if needs(r):
         saved[:] = mean, rstd  # or the norm's own kernel would run for them
         shape, device = r._shape, r._device
 
         def between():
-            return kernel.norm(x, w, b, inner, groups, eps)[0]
+            return kernel.norm(x, w, b, rows, inner, groups, eps)[0]
 
         def backward(g):
             if _engine.state.grad:
-                s = finish(_raw.reshape(between(), shape), shape, float32, device)
+                s = mk(between(), shape, float32, device)
                 s._rg, (s._node, s._out_nr) = True, edge
                 return (slope(g, s),)
-            gv = _single(g, rows)
-            flat = (rows[0] * rows[1],)
-            v = activation.activate_backward("silu", _raw.reshape(between(), flat), _raw.reshape(gv, flat))
-            d = finish(_raw.reshape(v, shape), shape, float32, device)
+            gv = _single(g)
+            d = mk(activation.activate_backward("silu", between(), gv), shape, float32, device)
             d._silu = (d._v, gv, b, saved)
             return (d,)
 
@@ -147,20 +151,26 @@ def silu_of_norm(r, slope):
 
 
 def _kernel_gradients(g, x, w, saved, rows, inner, groups, need, shapes):
-    xv, gv, (mean, rstd) = _single(x, rows), _single(g, rows), saved
+    xv, gv, (mean, rstd) = _single(x), _single(g), saved
     out = [None, None, None]
     wv = _single(w, (rows[1] // inner * groups,)) if w is not None else None
     mark = g.__dict__.get("_silu")
     if mark is not None and mark[0] is g._data() and mark[3] is saved and need[0]:
         both = need[1] or need[2]
-        out[0] = kernel.norm_silu_backward(xv, mark[1], mean, rstd, wv, mark[2], inner, groups, both)
+        out[0] = kernel.norm_silu_backward(xv, mark[1], mean, rstd, wv, mark[2], rows, inner, groups, both)
         if both:
             out[0], gv = out[0]
     elif need[0]:
-        out[0] = kernel.norm_backward(xv, gv, mean, rstd, wv, inner, groups)
+        out[0] = kernel.norm_backward(xv, gv, mean, rstd, wv, rows, inner, groups)
     if need[1] or need[2]:
-        out[1:] = kernel.norm_weights(xv, gv, mean, rstd, inner, groups)
-    return tuple(finish(_raw.reshape(v, s[0]), *s, g._device) if n else None for v, n, s in zip(out, need, shapes))
+        out[1:] = kernel.norm_weights(xv, gv, mean, rstd, rows, inner, groups)
+    if shapes[0][1] is float32:
+        out[0] = mk(out[0], *shapes[0], g._device) if need[0] else None
+    else:
+        out[0] = finish(out[0], *shapes[0], g._device) if need[0] else None
+    for i in (1, 2):
+        out[i] = finish(_raw.reshape(out[i], shapes[i][0]), *shapes[i], g._device) if need[i] else None
+    return tuple(out)
 
 
 def _gradients(g, c, rstd, rows, view, w, need, shapes):
@@ -188,8 +198,8 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5):
         RuntimeError: the input does not end in ``normalized_shape``.
     """
     x, w, b = autocast("fp32_cuda", input, weight, bias)
-    ns = tuple(int(s) for s in normalized_shape)
-    if x.ndim < len(ns) or tuple(x._shape[x.ndim - len(ns):]) != ns:
+    ns, shape = tuple([int(s) for s in normalized_shape]), tuple(x._shape)
+    if len(shape) < len(ns) or shape[len(shape) - len(ns):] != ns:
         raise RuntimeError(f"Given normalized_shape={list(ns)}, expected input with shape [*, "
                            f"{', '.join(map(str, ns))}], but got input of size{list(x._shape)}")
     width = math.prod(ns)
@@ -207,13 +217,14 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5):
         RuntimeError: the groups do not divide the channels.
     """
     x, w, b = autocast("fp32_cuda", input, weight, bias)
-    if x.ndim < 2:
+    shape = tuple(x._shape)
+    if len(shape) < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {x.ndim}")
-    n, c = x._shape[:2]
+    n, c = shape[:2]
     if num_groups <= 0 or c % num_groups:
         raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape "
                            f"{list(x._shape)} and num_groups={num_groups}")
-    s = math.prod(x._shape[2:])
+    s = math.prod(shape[2:])
     if n * num_groups * s == 0:
         return x.clone()
     return normalize_rows("group_norm", x, (n * num_groups, c // num_groups * s), s, num_groups, w, b, eps)

@@ -74,7 +74,8 @@ class Adam(RuleOptimizer):
         """One launch for ``rows``: (parameter, moments, state, group). False, and nothing done, where it cannot be."""
         options, steps, cache = [], [], {}
         for _, _, state, group in rows:
-            t = state["step"].item() + 1
+            count = state["step"]
+            t = (float(count._v) if count._base is None and type(count._v) is np.ndarray else count.item()) + 1
             key = (id(group), t)
             if key not in cache:
                 cache[key] = _row_options(group, t)

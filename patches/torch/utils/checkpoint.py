@@ -106,7 +106,8 @@ class _Part:
             leaves[i] = mk(old._data(), old.shape, old.dtype, old.device)
             fresh.append(leaves[i])
         self.metas = tuple((x.shape, x.dtype) for x in fresh)
-        node = _engine.Node(self.backward, tuple(edges.values()), self.metas, "CheckpointBackward")
+        node = _engine.Node(self.backward, tuple(edges.values()), "CheckpointBackward")
+        node.metas = self.metas
         for number, x in enumerate(fresh):
             x._rg, x._node, x._out_nr = True, node, number
         del old, result  # with these the recording goes
@@ -205,8 +206,7 @@ def _collector(found, edge):
             collector.grad = grad
             return ()
 
-        meta = edge[0].metas[edge[1]] if isinstance(edge[0], _engine.Node) else None
-        collector.node = _engine.Node(receive, (), (meta,), "CheckpointBoundary")
+        collector.node = _engine.Node(receive, (), "CheckpointBoundary")
         collector.node.seq = -1  # after everything else: its gradient must be complete
     return collector.node
 

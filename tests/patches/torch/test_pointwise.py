@@ -182,3 +182,16 @@ def test_clamp_of_a_scalar_tensor(value, expected):
     y.backward()
     assert y.item() == expected and y.shape == () and x.grad.item() == float(abs(value) <= 2)
     assert torch.maximum(torch.tensor(value), torch.tensor(0.0)).item() == max(value, 0.0)
+
+
+def test_division_by_one_keeps_the_bits_and_the_gradient():
+    x = torch.tensor([[1.5, -0.0, float("inf"), float("nan")]], requires_grad=True)
+    x._var()
+    y = x / 1
+    assert y is not x and y.detach().numpy().tobytes() == x.detach().numpy().tobytes()
+    (y / 1.0 * 3).sum().backward()
+    assert x.grad.tolist() == [[3.0] * 4]
+    z = x.detach() / 1.0
+    z.add_(1)
+    assert x[0, 0] == 1.5
+    assert (torch.tensor([3]) / 1).dtype is torch.float32

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import random as torch_random
 from torch._mt19937 import STATE_BYTES, TorchMT19937
+from torch._ops_random import kept
 from torch.random import Generator
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[2] / "golden" / "random.npz")
@@ -32,6 +33,40 @@ def _replay(engine: TorchMT19937, step: dict) -> np.ndarray:
     if op == "random" and args.get("low") == -(2**63):
         op, args["high"] = "randint", 2**63
     return getattr(engine, op)(**args)
+
+
+def test_bernoulli_compares_all_53_bits():
+    seed = 7
+    drawn = int(TorchMT19937(seed).uniform(1, "float64")[0] * 2**53)
+    for above in (-1, 0, 1):
+        assert TorchMT19937(seed).bernoulli(1, (drawn + above) * 2.0**-53)[0] == (above > 0)
+    assert TorchMT19937(seed).bernoulli(1000, 1.0).all() and not TorchMT19937(seed).bernoulli(1000, 0.0).any()
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9999])
+def test_dropout_that_is_drawn_later_takes_the_same_numbers(p):
+    engine = torch_random.default_generator._engine
+    engine.manual_seed(3)
+    wanted = TorchMT19937(3)
+    first = wanted.randint(0, 10, 5)
+    np.testing.assert_array_equal(engine.randint(0, 10, 5), first)
+    masks = [kept((n,), p) for n in (1, 311, 312, 313, 5000)]  # none is computed yet
+    expected = [wanted.bernoulli(n, 1 - p) for n in (1, 311, 312, 313, 5000)]
+    np.testing.assert_array_equal(engine.get_state(), wanted.get_state())
+    for a, b in zip(masks, expected, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+    state = engine.get_state()
+    kept((7,), p)
+    engine.set_state(state)
+    np.testing.assert_array_equal(engine.uniform(3), wanted.uniform(3))  # set back: that draw never was
+    kept((7,), p)
+    engine.manual_seed(3)
+    np.testing.assert_array_equal(engine.randint(0, 10, 5), first)
+    kept((7,), 0.3)
+    wanted.manual_seed(3)
+    wanted.randint(0, 10, 5)
+    wanted.bernoulli(7, 0.7)
+    np.testing.assert_array_equal(engine.normal(17), wanted.normal(17))
 
 
 @pytest.mark.parametrize("which", range(len(INFO["seeds"])), ids=[f"seed{s}" for s in INFO["seeds"]])

@@ -122,6 +122,26 @@ def test_permute_reshape_and_contiguity(place, a, order):
     assert t.contiguous().is_contiguous()
 
 
+@quick
+@given(data=st.data())
+def test_a_reshape_has_numpys_strides_or_is_a_copy(data):
+    a = np.zeros(data.draw(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=4)), np.int8)
+    order = data.draw(st.permutations(range(a.ndim)))
+    turned, left, shape = a.transpose(order), a.size, []
+    while left > 1 or data.draw(st.booleans()):
+        shape.append(data.draw(st.sampled_from([n for n in range(1, left + 1) if left % n == 0])))
+        left //= shape[-1]
+    found = torch.from_numpy(a).permute(*order).reshape(shape)
+    wanted = turned.view()
+    try:
+        wanted.shape = shape
+    except AttributeError:  # NumPy would have to copy
+        assert found.is_contiguous()
+    else:
+        # The stride of an axis of one entry says nothing.
+        assert [s for s, n in zip(found.stride(), shape) if n > 1] == [s for s, n in zip(wanted.strides, shape) if n > 1]
+
+
 def test_reshape_of_a_transposed_tensor_is_a_copy_and_view_of_a_plain_one_is_not():
     x = torch.zeros(2, 3)
     x.t().reshape(6).add_(1)
@@ -213,3 +233,20 @@ def test_zero_dim_and_empty_tensors():
     assert e.reshape(3, 0).shape == (3, 0)
     with pytest.raises(RuntimeError, match="invalid for input of size"):
         torch.zeros(4).view(3)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_index_that_only_inserts_axes_is_a_view_with_a_gradient(place):
+    a = numbers((2, 3, 4))
+    x = tensor_at(a, place)
+    for index in (None, (None, None), (slice(None), None), (slice(None), None, slice(None), None),
+                  (slice(None),) * 3 + (None,)):
+        np.testing.assert_array_equal(x[index].numpy(), a[index])
+        assert x[index].stride()[-1] == 1
+    with pytest.raises(IndexError, match="too many"):
+        x[(slice(None),) * 4 + (None,)]
+    x[:, None].mul_(2)
+    np.testing.assert_array_equal(x.numpy(), a * 2)
+    x = tensor_at(a, place).requires_grad_()
+    (x[:, :, None] * 3).sum().backward()
+    assert (x.grad == 3).all()

@@ -19,7 +19,7 @@ _global_backward_pre_hooks = OrderedDict()
 
 
 class _Depth(threading.local):
-    calls = 0
+    inside = False  # whether a call is under way
 
 
 _depth = _Depth()
@@ -139,9 +139,7 @@ class CallMixin:
     """The call itself, and registration of the hooks around it."""
 
     def __call__(self, *args, **kwargs):
-        depth = _depth.calls
-        _depth.calls = depth + 1
-        try:
+        if _depth.inside:
             if (
                 self._forward_pre_hooks
                 or self._forward_hooks
@@ -152,12 +150,14 @@ class CallMixin:
                 or _global_backward_hooks
                 or _global_backward_pre_hooks
             ):
-                output = self._call_with_hooks(args, kwargs)
-            else:
-                output = self.forward(*args, **kwargs)
+                return self._call_with_hooks(args, kwargs)
+            return self.forward(*args, **kwargs)
+        _depth.inside = True
+        try:
+            output = CallMixin.__call__(self, *args, **kwargs)
         finally:
-            _depth.calls = depth
-        if depth == 0 and not torch.is_grad_enabled():
+            _depth.inside = False
+        if not torch.is_grad_enabled():
             _flush(output)
         return output
 

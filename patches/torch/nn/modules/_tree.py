@@ -84,13 +84,14 @@ class TreeMixin:
     def modules(self):
         """Iterate over this module and all below it, each once."""
         # Not by way of named_modules: diffusers walks through all modules twice in each forward with LoRA.
-        seen, left = set(), [self]
+        seen, left = {None}, [self]
         while left:
             module = left.pop()
             if module not in seen:
                 seen.add(module)
                 yield module
-                left += [child for child in reversed(module._modules.values()) if child is not None]
+                if children := module._modules:
+                    left.extend(reversed(children.values()))
 
     def named_modules(self, memo=None, prefix="", remove_duplicate=True):
         """Iterate over (dotted name, module), this module first under the name `prefix`."""
