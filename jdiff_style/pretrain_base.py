@@ -20,9 +20,9 @@ from jdiff_style.dataset import derive_seed
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import SUMS_FILE, check_sums
 from jdiff_style.losses import make_loss
-from jdiff_style.pretrain import RESULT, Stage, half_copy
 from jdiff_style.pretrain_data import make_caption
 from jdiff_style.pretrain_recipe import TIMESTEPS, BaseRecipe
+from jdiff_style.pretrain_stage import RESULT, Stage, half_copy
 from jdiff_style.progress import Progress
 
 BATCH, SAMPLE_STREAM, VALIDATION_STREAM = 32, 200, 201

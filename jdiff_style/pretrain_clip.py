@@ -21,7 +21,6 @@ from jdiff_style.dataset import NOISE, derive_seed
 from jdiff_style.errors import UserError
 from jdiff_style.image_projection import ImageProjection, save_projection
 from jdiff_style.picture_features import HOW, features_file, read_features, read_info
-from jdiff_style.pretrain import Stage, half_copy
 from jdiff_style.pretrain_data import (
     IMAGES_FILE,
     OTHER_STYLES,
@@ -33,6 +32,7 @@ from jdiff_style.pretrain_data import (
     read_pictures,
 )
 from jdiff_style.pretrain_recipe import ClipRecipe
+from jdiff_style.pretrain_stage import Stage, half_copy
 from jdiff_style.tokenizer_build import learn_merges, words_of, write_tokenizer
 
 BATCH, FIRST_SCALE, LARGEST_SCALE = 64, 1 / 0.07, 100.0  # the scales of Radford et al. 2021, section 2.5

@@ -11,8 +11,9 @@ from typing import Any
 
 from jdiff_style import checkpoint, launch, runs
 from jdiff_style.errors import Interrupted, UserError
-from jdiff_style.pretrain import RESULT, Pretrainer, make_stage, note_session, result_steps
+from jdiff_style.pretrain import Pretrainer, make_stage, note_session, result_steps
 from jdiff_style.pretrain_recipe import PretrainRecipe
+from jdiff_style.pretrain_stage import RESULT
 from jdiff_style.recipe import to_yaml
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from jdiff_style.errors import UserError
-from jdiff_style.recipe import MAIN
-from jdiff_style.schema import field
+from jdiff_style.schema import MAIN, field
 
 TIMESTEPS = 1000  # of the noise schedule, as in Stable Diffusion
 MODEL, HYPER, DATA, SPEED, OUTPUT = "model", "hyperparameters", "data", "performance", "output"

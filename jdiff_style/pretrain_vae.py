@@ -11,10 +11,10 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from jdiff_style.errors import UserError
-from jdiff_style.pretrain import Stage, half_copy
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pixels
 from jdiff_style.pretrain_recipe import VaeRecipe
+from jdiff_style.pretrain_stage import Stage, half_copy
 
 SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
 

@@ -14,9 +14,10 @@ from typing import Any, Optional
 
 from jdiff_style import schema
 from jdiff_style.errors import UserError
-from jdiff_style.schema import field, to_yaml
+from jdiff_style.pretrain_recipe import KINDS
+from jdiff_style.schema import MAIN, field, to_yaml
 
-MAIN, LORA, HYPER, DATA, SPEED, OUTPUT = "main", "LoRA", "hyperparameters", "data", "performance", "output"
+LORA, HYPER, DATA, SPEED, OUTPUT = "LoRA", "hyperparameters", "data", "performance", "output"
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class Recipe:
 
 
 FIELDS = schema.fields_of(Recipe)
-STAGES = ("lora", "vae", "clip", "base")
+STAGES = ("lora", *KINDS)
 __all__ = ["FIELDS", "STAGES", "Recipe", "kind_of", "make_recipe", "read_recipe", "to_yaml"]
 
 
@@ -158,8 +159,6 @@ def kind_of(stage: Any) -> type:
         return Recipe
     if stage not in STAGES:
         raise UserError(f"stage: {stage!r} is not one of {', '.join(STAGES)}")
-    from jdiff_style.pretrain_recipe import KINDS
-
     return KINDS[stage]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from jdiff_style.errors import UserError
 
 Numbers = tuple[int, ...]
+MAIN = "main"  # the group of options that comes first, in every kind of recipe
 
 
 def field(
