@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jdiff_style import runs
 from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import PICTURE, derive_seed
 from jdiff_style.errors import UserError
@@ -71,9 +72,7 @@ def make(folder: Path, altered: int, places: list[Path]) -> None:
         key = {"of": made_of[images_file], "network": found.sha256, "versions": 1 + copies, "seed": SEED}
         _describe(network, images, folder / features_file(images_file), key)
     info = {"network": NETWORK, "sha256": found.sha256, "width": WIDTH, "versions": 1 + altered, "seed": SEED, "of": made_of}
-    temporary = folder / f".{FEATURES_INFO}.tmp-{os.getpid()}"
-    temporary.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, folder / FEATURES_INFO)
+    runs.write_text(folder / FEATURES_INFO, json.dumps(info, indent=2) + "\n")
 
 
 def _describe(network: object, images: np.ndarray, target: Path, key: dict[str, object]) -> None:
@@ -92,17 +91,11 @@ def _describe(network: object, images: np.ndarray, target: Path, key: dict[str, 
         chosen = range(first, min(first + BATCH, len(images)))
         array[first : chosen.stop] = np.stack([_features(network, images[n], n, versions) for n in chosen])
         array.flush()
-        _write_note(note, key, chosen.stop)
+        runs.write_text(note, json.dumps({"key": key, "done": chosen.stop}))
         progress.update(chosen.stop)
     progress.close()
     del array
     os.replace(part, target)
-
-
-def _write_note(note: Path, key: dict[str, object], done: int) -> None:
-    temporary = note.with_name(f"{note.name}.tmp-{os.getpid()}")
-    temporary.write_text(json.dumps({"key": key, "done": done}), encoding="utf-8")
-    os.replace(temporary, note)
 
 
 def _features(network: object, picture: np.ndarray, number: int, versions: int) -> np.ndarray:

@@ -1,33 +1,14 @@
 """A LoRA on convolutions has the same losses and pictures on Jittor and on PyTorch: `pytest -m reference`."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from both import MARKS, PYTHONS
+from both import jdiff as run
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHONS = {"here": Path(sys.executable), "reference": ROOT / ".venv-reference" / "bin" / "python"}
-
-pytestmark = [
-    pytest.mark.reference,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not PYTHONS["reference"].exists(), reason="no .venv-reference: bash scripts/setup.sh --reference makes it"
-    ),
-]
-
-
-def run(python, *words):
-    """A `jdiff` command with an interpreter in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [python, "-m", "jdiff_style.cli", *words]
-    done = subprocess.run([str(word) for word in line], env=environment, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
+pytestmark = MARKS
 
 
 def levels(file):

@@ -1,31 +1,16 @@
 """The stages that train from scratch have the same losses on Jittor and on PyTorch: `pytest -m reference`."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from both import MARKS, PYTHONS, jdiff
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHONS = {"here": Path(sys.executable), "reference": ROOT / ".venv-reference" / "bin" / "python"}
-
-pytestmark = [
-    pytest.mark.reference,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not PYTHONS["reference"].exists(), reason="no .venv-reference: bash scripts/setup.sh --reference makes it"
-    ),
-]
+pytestmark = MARKS
 
 
 def train(python, recipe, out, *words):
     """Run a recipe with an interpreter in a process of its own; the run folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    line = [python, "-m", "jdiff_style.cli", "train", "--recipe", recipe, "--out", out, *words]
-    done = subprocess.run([str(word) for word in line], env=environment, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
+    jdiff(python, "train", "--recipe", recipe, "--out", out, *words)
     (run,) = out.glob("0*")
     return run
 

@@ -46,15 +46,20 @@ def _header(mask, bits):
     return f"{_TILES}#define MASK ((const float*){m})\n#define KEEP ((const uint8_t*){b})\n"
 
 
-def _call(shapes, inputs, mask, dropout, text, sizes, names, operands, scale, causal):
+def arguments(inputs, mask, dropout, sizes, names, operands, scale, causal):
+    """Appends mask and bits of dropout to ``inputs``: (the numbers that a kernel reads, places of mask and bits or None)."""
     bits, keep = dropout or (None, 1.0)
     at = [None, None]
     for i, extra in enumerate((mask, bits)):
         if extra is not None:
             at[i] = len(inputs)
             inputs.append(extra)
-    data = _data(sizes, names, tuple([x[1:] for x in operands]), scale, causal,
-                 (1, 1) if mask is None else (mask.shape[0], mask.shape[1]), keep)
+    return _data(sizes, names, tuple([x[1:] for x in operands]), scale, causal,
+                 (1, 1) if mask is None else (mask.shape[0], mask.shape[1]), keep), at
+
+
+def _call(shapes, inputs, mask, dropout, text, sizes, names, operands, scale, causal):
+    data, at = arguments(inputs, mask, dropout, sizes, names, operands, scale, causal)
     return jt.code(shapes, ["float32"] * len(shapes), inputs, cpu_header=_header(*at), cpu_src=text, data=data)
 
 

@@ -6,6 +6,7 @@ Compiled and, on a CPU, run thread by thread against NumPy (tests/patches/jtorch
 
 import functools
 
+from .attention import arguments
 from .sources import jt, source
 
 _DEVICE = source("device.cuh")
@@ -133,17 +134,7 @@ const card::Rules rules = {{(const float*){m}, (const uint8_t*){b}, (int64_t)dat
 
 
 def _attention(shapes, dtypes, inputs, mask, dropout, header, text, sizes, names, operands, scale, causal):
-    bits, keep = dropout or (None, 1.0)
-    at = [None, None]
-    for i, extra in enumerate((mask, bits)):
-        if extra is not None:
-            at[i] = len(inputs)
-            inputs.append(extra)
-    data = dict(zip("BHLSEW", map(float, sizes)), scale=scale, causal=float(causal), keep=1 / keep,
-                mask_batch=1.0 if mask is None else float(mask.shape[0]),
-                mask_rows=1.0 if mask is None else float(mask.shape[1]))
-    for name, place in zip(names, operands):
-        data |= {f"{name}b": float(place[1]), f"{name}h": float(place[2]), f"{name}r": float(place[3])}
+    data, at = arguments(inputs, mask, dropout, tuple(sizes), names, operands, scale, causal)
     return jt.code(shapes, dtypes, inputs, cuda_header=header, cuda_src=_attention_source(text, *at, names), data=data)
 
 
