@@ -18,7 +18,17 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 Row = dict[str, Any]
-SECTIONS = {"workloads": "Workloads", "kernels": "Single operations", "scoring": "Scoring against torchmetrics"}
+SECTIONS = {"workloads": "Workloads", "kernels": "Single operations", "scoring": "Scoring against torchmetrics",
+            "starts": "Start, by `start.py --write`"}
+#: Rows of start.py and their titles.
+STARTS = {
+    "help": "`jdiff --help`",
+    "torch": "`import torch`",
+    "ready": "`jdiff generate --dry-run`: ready to draw",
+    "picture": "`jdiff generate`, one picture of the embedded model",
+    "picture-cold": "the same with an empty kernel cache",
+    "picture-install": "the same with nothing compiled, Jittor's core included",
+}
 HEAD = """# Results
 
 Written by `python benchmarks/run.py --write`; how it is measured stands at the head of `run.py`, what was learnt in
@@ -56,6 +66,18 @@ def table(rows: dict[str, Row], titles: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def start_line(title: str, row: Row) -> str:
+    """One row of the table of starts: seconds of a whole command on each side."""
+    theirs = duration(row["pytorch_s"]) if "pytorch_s" in row else "–"
+    return f"| {title} | {duration(row['jittor_s'])} | {theirs} | {row['measured']} |"
+
+
+def start_table(rows: dict[str, Row], titles: dict[str, str]) -> str:
+    """The rows of start.py as a Markdown table."""
+    return "\n".join(["| command | Jittor | PyTorch | measured |", "|---|---:|---:|---|",
+                      *(start_line(titles[name], row) for name, row in rows.items())])
+
+
 def machine(threads: int, torch: str, backend: str) -> str:
     """One sentence: processor, memory, system, versions."""
     model = next((text.split(":")[1].strip() for text in Path("/proc/cpuinfo").read_text().splitlines()
@@ -81,12 +103,13 @@ def merge(found: dict[str, Any], kind: str, threads: int, where: str, rows: dict
 
 
 def render(found: dict[str, Any], titles: dict[str, dict[str, str]]) -> str:
-    """RESULTS.md. ``titles``: per kind of section those of its workloads, in order."""
+    """RESULTS.md. ``titles``: per kind of section (but "starts") those of its workloads, in order."""
     text = HEAD
     for section in found.values():
-        known = titles[section["kind"]]
+        known = STARTS if section["kind"] == "starts" else titles[section["kind"]]
         rows = {name: section["rows"][name] for name in known if name in section["rows"]}
-        text += f"\n## {SECTIONS[section['kind']]}\n{section['machine']}\n\n{table(rows, known)}\n"
+        make = start_table if section["kind"] == "starts" else table
+        text += f"\n## {SECTIONS[section['kind']]}\n{section['machine']}\n\n{make(rows, known)}\n"
     return text
 
 

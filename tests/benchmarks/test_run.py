@@ -83,6 +83,22 @@ def test_a_table_is_measured_in_pieces_on_one_machine(results):
     assert "| Y |" not in results.render(found, titles)  # nothing is compared across machines
 
 
+def test_starts_stand_in_a_table_of_their_own_and_stay_when_others_are_measured(results):
+    row = {"jittor_s": 3.0, "pytorch_s": 4.5, "measured": "today abc"}
+    cold = {"jittor_s": 3.0, "measured": "today abc"}
+    found = results.merge({}, "starts", 2, "machine A", {"ready": row, "picture-cold": cold})
+    found = results.merge(found, "workloads", 2, "machine A", {"x": ROW})
+    text = results.render(found, {"workloads": {"x": "X"}, "kernels": {}, "scoring": {}})
+    assert "ready to draw | 3.00 s | 4.50 s | today abc |" in text and "kernel cache | 3.00 s | – | today abc |" in text
+    assert "Geometric mean of 1 ratios" in text and "| X |" in text
+
+
+def test_starts_need_a_base_model(tmp_path):
+    command = [sys.executable, BENCHMARKS / "start.py", "torch", "--rounds", "1"]
+    done = subprocess.run([*command, "--base", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "holds no base model (model_index.json is missing)" in done.stderr
+
+
 def test_a_workload_runs_and_reads_everything_back(tmp_path):
     command = [sys.executable, BENCHMARKS / "measure.py", "adamw", tmp_path, "--budget", "0", "--least", "2"]
     done = subprocess.run(command, env=os.environ, capture_output=True, text=True, check=False)

@@ -195,3 +195,27 @@ def test_the_quality_of_lite_falls_with_blur_and_noise(tmp_path, capsys):
     assert means["noise0"] > 0.6 and max(means["blur4"], means["noise64"]) < 0.45
     for key, value in found["noise0"].items():
         assert value > max(found["blur4"][key], found["noise64"][key]), key
+
+
+def test_the_clip_that_comes_with_the_project_knows_true_pictures_and_their_names(tmp_path, capsys):
+    """The pack's own true pictures, first under their names, then each under the name of the next."""
+    pack = ROOT / "data" / "packs" / "emoji-2"
+    found = {}
+    for label, shift in (("right", 0), ("wrong", 7)):
+        for folder in sorted(pack.glob("0?")):
+            words = list(json.loads((folder / "prompt.json").read_text()).values())
+            place = tmp_path / label / folder.name
+            place.mkdir(parents=True)
+            for word, shown in zip(words, words[shift:] + words[:shift]):
+                (place / f"{word}.png").write_bytes((folder / "targets" / f"{shown}.png").read_bytes())
+        metrics = "all" if label == "right" else "clip_r,clip_score,hist"
+        words = ["--generated", str(tmp_path / label), "--pack", str(pack), "--metrics", metrics, "--bootstrap", "20"]
+        assert main([*words, "--backbones", "lite", "--minimum", "2", "--json", "-"]) == 0
+        found[label] = json.loads(capsys.readouterr().out)
+    right, wrong = ({name: entry["value"] for name, entry in found[key]["metrics"].items()} for key in ("right", "wrong"))
+    names = found["right"]["backbones"]["networks"]["clip"]
+    assert names["path"] == str(ROOT / "data" / "base" / "emoji-clip") and names["checked"] == "SHA-256"
+    parts = {part: right[part] for part in PARTS}
+    assert found["right"]["total"]["value"] == pytest.approx(total_score(**parts)) and found["right"]["total"]["value"] > 0.3
+    assert right["clip_r"] > 0.5 and wrong["clip_r"] < right["clip_r"] / 2
+    assert wrong["clip_score"] < right["clip_score"] and wrong["hist"] == pytest.approx(right["hist"])
