@@ -4,7 +4,8 @@
     python benchmarks/scale.py PACK --pictures 100 -- --metrics hist    words after -- go to eval/score.py
 
 The pictures are made from the pack's references: cropped, turned over, recoloured, with some noise, 512 px PNG. Each row is
-one run of eval/score.py that finds no cached features, with the same styles and references and fewer or more prompt words.
+one run of eval/score.py that finds no cached features, with the same styles and references and fewer or more prompt words;
+beyond the pack's words they come again as "another WORD".
 Memory is the peak of the scoring process and, apart, of its decoding processes together, as Linux counts resident pages.
 """
 
@@ -42,16 +43,15 @@ def altered(reference: Image.Image, side: int, random: np.random.Generator) -> I
 
 
 def draw(pack: Pack, side: int, count: int, folder: Path) -> list[tuple[str, str]]:
-    """Write ``folder/<style>/<word>.png`` for the first ``count`` pairs: the first word of every style, then the second, …
+    """Write ``folder/<style>/<word>.png`` for ``count`` pairs: the first word of every style, then the second, …
 
-    Raises:
-        SystemExit: the pack asks for fewer.
+    After the pack's words come the same again as "another …", "another another …".
     """
     words = {style.id: list(dict.fromkeys(style.prompts.values())) for style in pack.styles}
     longest = max(map(len, words.values()))
-    pairs = [(style, own[place]) for place in range(longest) for style, own in words.items() if place < len(own)][:count]
-    if len(pairs) < count:
-        sys.exit(f"--pictures: {count} is more than the {len(pairs)} that {pack.path} asks for")
+    pairs = [(style, own[place]) for place in range(longest) for style, own in words.items() if place < len(own)]
+    rounds = -(-count // len(pairs))
+    pairs = [(style, "another " * again + word) for again in range(rounds) for style, word in pairs][:count]
     styles = {style.id: style for style in pack.styles}
     for number, (style, word) in enumerate(pairs):
         random = np.random.default_rng(number)

@@ -310,7 +310,7 @@ def cut_prompts(pipeline: DiffusionPipeline, prompts: Sequence[Prompt]) -> list[
 
 
 def choose_device(wanted: str, worker: int = 0) -> str:
-    """The torch device for a worker: ``cuda`` devices are dealt out in turn, ``auto`` takes one if there is one.
+    """The torch device for a worker: ``cuda`` devices it sees are dealt out in turn, ``auto`` takes one if there is one.
 
     Raises:
         UserError: ``cuda`` is asked for and torch sees no device.

@@ -8,11 +8,11 @@ import logging
 from pathlib import Path
 from typing import Any, Optional
 
-from jdiff_style import checkpoint, grid, lora, runs, schema
+from jdiff_style import checkpoint, grid, lora, pretrain_launch, resume, runs
 from jdiff_style.base import check_base, resolve_base
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.packs import Pack, load_pack
-from jdiff_style.recipe import Recipe, make_recipe, read_recipe, to_yaml
+from jdiff_style.recipe import Recipe, to_yaml
 from jdiff_style.train import Trainer, pick_device
 
 log = logging.getLogger(__name__)
@@ -36,9 +36,7 @@ def start_run(recipe: Any) -> Path:
     Raises UserError for anything the user can mend, Interrupted after Ctrl-C.
     """
     if recipe.stage != "lora":
-        from jdiff_style.pretrain_launch import start_pretraining
-
-        return start_pretraining(recipe)
+        return pretrain_launch.start_pretraining(recipe)
     pack = read_pack(recipe)
     out = Path(recipe.out).expanduser()
     pick_device(recipe.device)
@@ -63,21 +61,19 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
     `overrides` may change the fields in `RESUMABLE`, for example raise `steps`. Raises UserError if the folder is not a
     run, another field is to change, or pack or base model are not the same any more.
     """
-    recipe, before = stored_recipe(run.expanduser(), overrides or {})
+    recipe, before = resume.stored_recipe(run.expanduser(), overrides or {})
     run = run.expanduser()
     if recipe.stage != "lora":
-        from jdiff_style.pretrain_launch import resume_pretraining
-
-        return resume_pretraining(run, recipe, before)
-    refuse_changes(recipe, before, RESUMABLE)
+        return pretrain_launch.resume_pretraining(run, recipe, before)
+    resume.refuse_changes(recipe, before, RESUMABLE)
     pack = read_pack(recipe)
     base = Path(recipe.base)
     check_base(base)
-    refuse_other_inputs(run, recipe, {"pack": pack.fingerprint(), "base": runs.base_fingerprint(base)})
+    resume.refuse_other_inputs(run, recipe, {"pack": pack.fingerprint(), "base": runs.base_fingerprint(base)})
     with runs.locked(run):
         found = checkpoint.newest_good(run)
         start = found[0] if found else 0
-        refuse_fewer_steps(run, recipe, start)
+        resume.refuse_fewer_steps(run, recipe, start)
         # Nothing is written before this line, so a refused command leaves the run as it was.
         if recipe != before:
             runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
@@ -91,49 +87,6 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
         log.info("going on after step %d of %d", start, recipe.steps)
         _work(trainer, run, start)
     return run
-
-
-def stored_recipe(run: Path, overrides: dict[str, Any]) -> tuple[Any, Any]:
-    """(the run's recipe with `overrides`, the recipe as it is stored); UserError if the folder is not a run."""
-    file = run / runs.RECIPE_FILE
-    if not file.is_file():
-        raise UserError(
-            f"--resume must point to a run folder with {runs.RECIPE_FILE}, such as outputs/00003-…; got {run}"
-        )
-    stored = read_recipe(file)
-    return make_recipe({**stored, **overrides}, str(file)), make_recipe(stored, str(file))
-
-
-def refuse_changes(recipe: Any, before: Any, resumable: set[str]) -> None:
-    """UserError if the recipes differ in a field outside `resumable`."""
-    for name in schema.fields_of(type(before)):
-        if name not in resumable and getattr(recipe, name) != getattr(before, name):
-            raise UserError(
-                f"--resume: {name} cannot change from {getattr(before, name)!r} to {getattr(recipe, name)!r}; "
-                f"only {', '.join(sorted(resumable))} can. Start a new run for another {name}"
-            )
-
-
-def refuse_fewer_steps(run: Path, recipe: Any, done: int) -> None:
-    """UserError if the recipe ends before the `done` steps of the run's newest checkpoint."""
-    if done > recipe.steps:
-        raise UserError(f"steps: {recipe.steps} is below the {done} that {run} has done already; give {done} or more")
-
-
-def refuse_other_inputs(run: Path, recipe: Any, now: dict[str, str], doing: str = "--resume") -> None:
-    """UserError if what the run was made from (field name -> fingerprint) is not the same any more."""
-    try:
-        inputs = json.loads((run / runs.VERSIONS_FILE).read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{run / runs.VERSIONS_FILE} is missing or damaged, so the run cannot be continued safely"
-        ) from None
-    for name, fingerprint in now.items():
-        if inputs.get(name) != fingerprint:
-            raise UserError(
-                f"{doing}: {name} {getattr(recipe, name)} has changed since the run began; "
-                "restore it or start a new run"
-            )
 
 
 def read_pack(recipe: Recipe) -> Pack:

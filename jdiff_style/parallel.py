@@ -21,6 +21,7 @@ from typing import Any
 
 from jdiff_style.errors import UserError
 from jdiff_style.generate import DEVICES, DTYPES, SCHEDULERS
+from jdiff_style.gpus import usable_gpus
 from jdiff_style.pictures import Row, Tile, contact_sheet, remove_leftovers, save_picture
 from jdiff_style.plan import Plan, describe, make_plan
 from jdiff_style.progress import Progress
@@ -97,7 +98,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--lora-scale", type=float, default=1.0, metavar="FACTOR", help="how much of the LoRA; 1 as trained"
     )
     speed = parser.add_argument_group("performance")
-    speed.add_argument("--workers", type=int, default=1, metavar="PROCESSES", help="each holds a whole model in memory")
+    speed.add_argument(
+        "--workers",
+        type=int,
+        metavar="PROCESSES",
+        help="each holds a whole model in memory and sees one GPU; without it one for each GPU, or 1 on the CPU",
+    )
     speed.add_argument("--batch", type=int, default=4, metavar="PICTURES", help="drawn together by one worker")
     speed.add_argument(
         "--threads",
@@ -161,7 +167,9 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
 
         show(0)
         try:
-            outcome = run_jobs(batches, plan.setup, arguments.workers, worker_threads(arguments), show)
+            gpus = usable_gpus(arguments.device)
+            arguments.workers = arguments.workers or max(1, len(gpus))
+            outcome = run_jobs(batches, plan.setup, arguments.workers, worker_threads(arguments), show, gpus)
         finally:
             progress.close()
     else:
@@ -193,7 +201,7 @@ def worker_threads(arguments: argparse.Namespace) -> int | None:
         return arguments.threads
     if os.environ.get("OMP_NUM_THREADS"):
         return None
-    return max(1, len(os.sched_getaffinity(0)) // arguments.workers)
+    return max(1, len(os.sched_getaffinity(0)) // (arguments.workers or 1))
 
 
 def report(plan: Plan, outcome: Outcome) -> int:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jdiff_style import checkpoint, launch, runs
+from jdiff_style import checkpoint, resume, runs
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.pretrain import Pretrainer, make_stage, note_session, result_steps
 from jdiff_style.pretrain_recipe import PretrainRecipe
@@ -62,13 +62,13 @@ def resume_pretraining(run: Path, recipe: PretrainRecipe, before: PretrainRecipe
 
     Raises UserError if a field outside `RESUMABLE` or an input has changed.
     """
-    launch.refuse_changes(recipe, before, RESUMABLE)
+    resume.refuse_changes(recipe, before, RESUMABLE)
     with runs.locked(run):
         found = checkpoint.newest_good(run)
         start = found[0] if found else 0
-        launch.refuse_fewer_steps(run, recipe, start)
+        resume.refuse_fewer_steps(run, recipe, start)
         stage = make_stage(recipe)
-        launch.refuse_other_inputs(run, recipe, stage.inputs())
+        resume.refuse_other_inputs(run, recipe, stage.inputs())
         # Nothing is written before this line, so a refused command leaves the run as it was.
         if recipe != before:
             runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
@@ -92,7 +92,7 @@ def export_run(run: Path, folder: Path) -> Path:
     """
     if folder.exists():
         raise UserError(f"{folder} exists already; name a new folder or remove it first")
-    recipe, _ = launch.stored_recipe(run, {})
+    recipe, _ = resume.stored_recipe(run, {})
     if recipe.stage == "lora":
         raise UserError(f"{run} trained a LoRA, whose file is in the run folder; only vae, clip and base runs are exported")
     with runs.locked(run):  # a run at work removes old checkpoints, perhaps the one being read
@@ -100,7 +100,7 @@ def export_run(run: Path, folder: Path) -> Path:
         if found is None:
             raise UserError(f"{run} has no checkpoint yet. {runs.how_to_resume(run)}")
         stage = make_stage(recipe)
-        launch.refuse_other_inputs(run, recipe, stage.inputs(), "export")
+        resume.refuse_other_inputs(run, recipe, stage.inputs(), "export")
         trainer = Pretrainer(stage)
         trainer.restore(found[1])
         with checkpoint.disk_trouble(run, f"the model to {folder}"):

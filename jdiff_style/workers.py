@@ -101,6 +101,7 @@ def run_jobs(
     workers: int,
     threads: int | None,
     on_progress: Callable[[float], None],
+    gpus: Sequence[str] = (),
 ) -> Outcome:
     """Draw ``batches`` with ``workers`` processes and return what became of every job.
 
@@ -114,13 +115,15 @@ def run_jobs(
         threads: OpenMP threads of each; None leaves the environment as it is.
         on_progress: called with the number of pictures drawn so far, fractions for batches being drawn; with 0 again
             when the first worker has loaded its model.
+        gpus: entries for CUDA_VISIBLE_DEVICES, dealt out to the workers in turn, one each; empty: they get what is set.
     """
     pending = deque(list(batch) for batch in batches)
     outcome = Outcome()
     crew: list[_Worker] = []
     try:
-        with _environment(threads):
-            for index in range(min(workers, len(pending))):
+        for index in range(min(workers, len(pending))):
+            gpu = gpus[index % len(gpus)] if gpus else None
+            with _environment(OMP_NUM_THREADS=threads, CUDA_VISIBLE_DEVICES=gpu):
                 crew.append(_start(index, setup))
         before = None
         while crew and not (outcome.problems and _stops(outcome)):
@@ -336,15 +339,15 @@ def _ignored_interrupts() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _environment(threads: int | None) -> Iterator[None]:
-    """OMP_NUM_THREADS for processes started inside: torch reads it while it is imported, later is too late."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+def _environment(**variables: object) -> Iterator[None]:
+    """Environment of processes started inside: torch reads these while it is imported, later is too late. None: as it is."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update({name: str(value) for name, value in variables.items() if value is not None})
     try:
         yield
     finally:
-        if before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -370,3 +370,52 @@ def test_threads_are_shared_out_among_workers(monkeypatch, command):
     assert parallel.worker_threads(parse(command("--threads", "3"))) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert parallel.worker_threads(parse(command())) is None
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """``gpus(count)``: a torch that sees so many GPUs, and workers that write down their environment and end. Called again
+    without an argument: what each worker had as CUDA_VISIBLE_DEVICES.
+    """
+    folder, notes = tmp_path / "fake", tmp_path / "environments"
+
+    def fake(count=None):
+        if count is None:
+            return sorted(note.read_text() for note in notes.iterdir())
+        folder.mkdir()
+        notes.mkdir()
+        (folder / "torch.py").write_text(
+            f"class cuda:\n    is_available, device_count = (lambda: {count > 0}), (lambda: {count})\n"
+        )
+        (folder / "sitecustomize.py").write_text(
+            "import os, sys\n"
+            "if any('spawn_main' in word for word in sys.orig_argv):\n"
+            f"    with open(os.path.join({str(notes)!r}, str(os.getpid())), 'w') as file:\n"
+            "        file.write(os.environ.get('CUDA_VISIBLE_DEVICES', 'not set'))\n"
+            "    os._exit(3)\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        monkeypatch.setattr("jdiff_style.gpus._has_driver", lambda: True)
+
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("options", "visible", "count", "seen"),
+    [
+        ([], None, 3, ["0", "1", "2"]),
+        ([], "2,GPU-8932f937,0", 3, ["0", "2", "GPU-8932f937"]),
+        (["--workers", "3"], "5,4", 2, ["4", "5", "5"]),
+        (["--workers", "2"], "5,4,3", 2, ["4", "5"]),  # the driver does not know the last
+        ([], None, 0, ["not set"]),
+        (["--device", "cpu", "--workers", "2"], None, 3, ["not set", "not set"]),
+    ],
+)
+def test_every_worker_sees_one_gpu(run, gpus, monkeypatch, options, visible, count, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    gpus(count)
+    code, _, error = run("--batch", "1", *options)
+    assert code == 1 and error.count("ended with exit code 3") == len(seen)
+    assert gpus() == seen and os.environ.get("CUDA_VISIBLE_DEVICES") == visible

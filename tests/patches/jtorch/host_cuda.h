@@ -26,6 +26,7 @@ struct Index3 { unsigned x, y, z; };
 static Index3 threadIdx, blockIdx, blockDim, gridDim;
 
 struct __nv_bfloat16 { uint16_t bits; };
+struct __half { uint16_t bits; };
 
 static inline float __bfloat162float(__nv_bfloat16 x) {
     const uint32_t u = (uint32_t)x.bits << 16;
@@ -40,7 +41,31 @@ static inline __nv_bfloat16 __float2bfloat16(float f) {
     return {(uint16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16)};
 }
 
+static inline float __half2float(__half x) {
+    const uint32_t sign = (uint32_t)(x.bits & 0x8000) << 16, rest = x.bits & 0x7fff;
+    if (rest < 0x400) return (sign ? -1.f : 1.f) * (float)rest / (1 << 24);  // below the smallest normal number
+    const uint32_t u = sign | (rest << 13) + ((rest < 0x7c00 ? 112u : 224u) << 23);
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+static inline __half __float2half(float f) {
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    const uint32_t sign = u >> 16 & 0x8000;
+    u &= 0x7fffffff;
+    if (u > 0x7f800000) return {(uint16_t)(sign | 0x7e00)};
+    if (u >= 0x477ff000) return {(uint16_t)(sign | 0x7c00)};  // rounds to beyond the largest number
+    if (u < 0x38800000) return {(uint16_t)(sign | (uint32_t)nearbyintf(std::fabs(f) * (1 << 24)))};
+    u += 0xfff + (u >> 13 & 1);
+    return {(uint16_t)(sign | (u - (112u << 23)) >> 13)};
+}
+
 namespace host_cuda {
+
+static inline float value_of(__nv_bfloat16 x) { return __bfloat162float(x); }
+static inline float value_of(__half x) { return __half2float(x); }
 
 struct Group { int size = 0, waiting = 0, generation = 0; };
 struct Fiber {
@@ -99,9 +124,11 @@ static float swap_in_warp(float x, int lane) {
     return exchange[turn][warp * 32 + lane];
 }
 
-static float half_of(uint32_t packed, int upper) { return __bfloat162float({(uint16_t)(packed >> 16 * upper)}); }
+template <class T>
+static float half_of(uint32_t packed, int upper) { return value_of(T{(uint16_t)(packed >> 16 * upper)}); }
 
-// mma.m16n8k16 on bfloat16, each lane's share: who holds what is in the PTX ISA, "Matrix Fragments for mma.m16n8k16".
+// mma.m16n8k16, each lane's share: who holds what is in the PTX ISA, "Matrix Fragments for mma.m16n8k16".
+template <class T>
 static void mma_in_warp(float* d, const uint32_t* a, const uint32_t* b) {
     Fiber* me = current;
     const int turn = me->turn ^= 1, warp = me->thread / 32, lane = me->thread % 32;
@@ -112,8 +139,8 @@ static void mma_in_warp(float* d, const uint32_t* a, const uint32_t* b) {
     for (int i = 0; i < 4; i++) {
         const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
         for (int k = 0; k < 16; k++)
-            d[i] += half_of(all[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2], k % 2)
-                  * half_of(all[column * 4 + k % 8 / 2][4 + k / 8], k % 2);
+            d[i] += half_of<T>(all[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2], k % 2)
+                  * half_of<T>(all[column * 4 + k % 8 / 2][4 + k / 8], k % 2);
     }
 }
 
@@ -183,5 +210,5 @@ static inline float __shfl_xor_sync(unsigned, float x, int bits) {
 
 namespace card {
 template <class T>
-void mma(float* d, const uint32_t* a, const uint32_t* b) { host_cuda::mma_in_warp(d, a, b); }
+void mma(float* d, const uint32_t* a, const uint32_t* b) { host_cuda::mma_in_warp<T>(d, a, b); }
 }  // namespace card

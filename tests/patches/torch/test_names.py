@@ -24,7 +24,6 @@ ABSENT = {
     "torch.fx": "there is no tracer", "torch.hub.load": "downloads code",
     "torch.utils.tensorboard": "logging is optional in accelerate",
     "torch.cuda.FloatTensor": "legacy device types", "torch.cuda.LongTensor": "legacy device types",
-    "torch.cuda.": "device memory and random state: the CUDA work to come",
     "torch.multiprocessing": "accelerate's launchers", "torch.autograd.detect_anomaly": "raises when used",
 }
 
