@@ -11,12 +11,13 @@ from diffusers import StableDiffusionPipeline
 
 from jdiff_style.captions import object_words
 from jdiff_style.dataset import derive_seed
+from jdiff_style.generate import merge_lora
 from jdiff_style.packs import Pack, Style
 from jdiff_style.pictures import Row, Tile, contact_sheet, save_picture
 from jdiff_style.progress import Progress
 from jdiff_style.recipe import Recipe
 
-REFERENCES = 3
+REFERENCES, BATCH = 3, 4
 _STREAM = 100  # apart from the training streams in dataset.py
 
 
@@ -36,10 +37,12 @@ def grid_prompt(style: Style, word: str, template: str | None) -> str:
 def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, path: Path, device: torch.device) -> None:
     """Generate the pictures and write the PNG `path` in one step. Each picture's noise has a seed of its own.
 
-    Where the pack has true pictures of the words (`Style.targets`), each stands to the right of the generated one.
+    Where the pack has true pictures of the words (`Style.targets`), each stands to the right of the generated one. A LoRA
+    is merged into the weights of `pipeline`, which therefore cannot be trained further.
     """
     for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
         part.eval()
+        merge_lora(part, 1.0)
     # After half-precision training the parts differ in type; a picture is drawn in one.
     pipeline.to(device, torch.float32)
     pipeline.set_progress_bar_config(disable=True)
@@ -49,20 +52,22 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
     rows, done = [], 0
     for number, (style, words) in enumerate(chosen):
         groups = [[Tile(object_words(image.name), image.path) for image in style.images[:REFERENCES]]]
-        for column, word in enumerate(words):
-            generator = torch.Generator().manual_seed(derive_seed(recipe.seed, _STREAM, number, column))
+        for first in range(0, len(words), BATCH):
+            part = words[first : first + BATCH]
+            seeds = [derive_seed(recipe.seed, _STREAM, number, first + column) for column in range(len(part))]
             with torch.no_grad():
-                picture = pipeline(
-                    grid_prompt(style, word, recipe.caption_template),
+                pictures = pipeline(
+                    [grid_prompt(style, word, recipe.caption_template) for word in part],
                     height=recipe.resolution,
                     width=recipe.resolution,
                     num_inference_steps=recipe.grid_steps,
                     guidance_scale=recipe.grid_guidance,
-                    generator=generator,
-                ).images[0]
-            true = [Tile(f"true: {word}", style.target(word))] if compared else []
-            groups.append([Tile(word, picture), *true])
-            done += 1
+                    generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                ).images
+            for word, picture in zip(part, pictures):
+                true = [Tile(f"true: {word}", style.target(word))] if compared else []
+                groups.append([Tile(word, picture), *true])
+            done += len(part)
             progress.update(done)
         rows.append(Row(f"{style.trigger}: {', '.join(style.style_tags)}".strip(": "), groups))
     progress.close()
