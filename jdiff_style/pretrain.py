@@ -108,7 +108,7 @@ class Pretrainer:
                     weight_decay = self.recipe.weight_decay if decay else 0.0
                     groups.append({"params": chosen, "weight_decay": weight_decay, "share": share})
         self.optimizer = torch.optim.AdamW(
-            groups, lr=self.recipe.learning_rate, betas=(0.9, self.recipe.beta2), eps=1e-8
+            groups, lr=self.recipe.learning_rate, betas=(0.9, self.recipe.beta2), eps=1e-8, fused=True
         )
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.average = [p.detach().clone() for p in self.parameters] if self.recipe.ema_decay else []

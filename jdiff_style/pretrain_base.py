@@ -72,6 +72,11 @@ class BaseStage(Stage):
             cross_attention_dim=self.text_encoder.config.hidden_size,
             attention_head_dim=recipe.heads,  # diffusers takes this as the number of heads, as in SD 1.5
             norm_num_groups=recipe.norm_groups,
+            # As DeepFloyd IF has it: the caption, pooled by attention, joins the timestep's embedding, and that scales and
+            # shifts the normalised features of each block.
+            addition_embed_type="text" if recipe.pooled_text else None,
+            addition_embed_type_num_heads=recipe.heads,
+            resnet_time_scale_shift="scale_shift" if recipe.pooled_text else "default",
         ).to(self.device)
         self.predict = compiled(self.unet) if recipe.compile else self.unet
         self.parts = {"unet": self.unet}
@@ -127,7 +132,7 @@ class BaseStage(Stage):
             captions.append("" if draw.random() < recipe.drop_caption else caption)
         generator = self.generator(step)
         noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
-        timesteps = spread_timesteps(len(numbers), generator)
+        timesteps = spread_timesteps(len(numbers), generator, recipe.timestep_power)
         return self._error(self.predict, numbers, captions, noise, timesteps), {}
 
     def _error(
@@ -224,13 +229,15 @@ def compiled(unet: UNet2DConditionModel) -> Any:
         raise UserError(f"compile: {error}; leave it out with --no-compile") from error
 
 
-def spread_timesteps(count: int, generator: torch.Generator) -> torch.Tensor:
-    """int64 of shape (count,): one random timestep of each of `count` equal spans, in random order.
+def spread_timesteps(count: int, generator: torch.Generator, power: float = 1.0) -> torch.Tensor:
+    """int64 of shape (count,): one random timestep of each of `count` spans, in random order.
 
-    Every step then sees all noise levels alike, which makes its gradient less noisy than independent draws would
-    (Kingma et al. 2021, appendix I.1, there with one common offset).
+    Every step then sees all noise levels, which makes its gradient less noisy than independent draws would (Kingma et al.
+    2021, appendix I.1, there with one common offset). The spans are equal at `power` 1. Below it the ones of much noise are
+    narrower, so that more of the training goes where the caption decides (as Karras et al. 2022, section 5, choose the
+    distribution of noise levels).
     """
-    places = (torch.arange(count) + torch.rand(count, generator=generator)) * (TIMESTEPS / count)
+    places = ((torch.arange(count) + torch.rand(count, generator=generator)) / count) ** power * TIMESTEPS
     return places.to(torch.int64).clamp(max=TIMESTEPS - 1)[torch.randperm(count, generator=generator)]
 
 

@@ -156,6 +156,9 @@ class BaseRecipe(TextRecipe):
     )
     layers: int = field(1, MODEL, "blocks of a level (upwards one more)", "BLOCKS", low=1, high=8)
     heads: int = field(8, MODEL, "attention heads", "HEADS", low=1, high=256)
+    pooled_text: bool = field(
+        False, MODEL, "besides attending, scale and shift every block by the pooled caption (and the timestep)"
+    )
     norm_groups: int = field(16, MODEL, "groups of a normalisation", "GROUPS", low=1, high=256)
     prediction_type: str = field(
         "v_prediction", MODEL, "what the UNet predicts", "TYPE", choices=("v_prediction", "epsilon")
@@ -165,6 +168,10 @@ class BaseRecipe(TextRecipe):
     )
     train_text_encoder: bool = field(True, HYPER, "train the text tower too; off keeps the clip stage's")
     text_rate: float = field(0.25, HYPER, "rate of the text tower, as a share of learning_rate", "FACTOR", low=0.0, high=1e3)
+    timestep_power: float = field(
+        1.0, HYPER, "timesteps are drawn as a power of even numbers from 0 to 1; below 1 there is more noise", "POWER",
+        low=0.1, high=10.0,
+    )  # fmt: skip
     drop_caption: float = field(
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
     )

@@ -107,7 +107,8 @@ STAGES = {
     "clip": {
         "merges": 60, "max_tokens": 16, "text_width": 16, "text_layers": 1, "head_width": 8, "projection": 16,
     },
-    "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2},
+    "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2,
+             "pooled_text": True, "timestep_power": 0.5},
 }  # fmt: skip
 
 

@@ -163,6 +163,32 @@ def test_timesteps_of_a_step_are_spread_over_all_noise_levels():
     assert len({int(np.argmin(steps)) for steps in drawn}) == 8  # in random order
 
 
+def test_a_power_below_one_gives_more_of_them_much_noise():
+    import torch
+
+    from jdiff_style.pretrain_base import spread_timesteps
+
+    drawn = torch.cat([spread_timesteps(8, torch.Generator().manual_seed(seed), 0.5) for seed in range(200)])
+    steps = drawn.cpu().numpy()
+    assert 0 <= steps.min() < 100 and 990 < steps.max() <= 999
+    assert [round(float((steps < 1000 * share**0.5).mean()), 2) for share in (0.25, 0.5, 0.75)] == [0.25, 0.5, 0.75]
+
+
+def test_the_pooled_caption_reaches_a_unet_whose_attention_hears_nothing(trained):
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    unet = StableDiffusionPipeline.from_pretrained(str(trained["base"] / "result"), local_files_only=True).unet
+    for name, parameter in unet.named_parameters():
+        if "attn2.to_out" in name:
+            parameter.data.zero_()
+    latents, steps = torch.zeros(2, 4, unet.config.sample_size, unet.config.sample_size), torch.tensor([999, 999])
+    captions = torch.randn(2, 5, unet.config.cross_attention_dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, other = unet(latents, steps, captions).sample.cpu().numpy()
+    assert np.abs(one - other).max() > 1e-4
+
+
 def test_equal_likenesses_are_no_hits(trained):
     import torch
 
