@@ -104,7 +104,22 @@ def cases(device: str) -> dict[str, Callable[[], tuple[Callable[[], object], Cal
 
         return prepare
 
-    found = {}
+    def adamw():
+        """Clipping and AdamW over 4 million float32 values in 100 tensors, LoRA-shaped."""
+        weights = [torch.nn.Parameter(given(i, *((64, 640) if i % 2 else (640, 64)), dtype="float32")) for i in range(100)]
+        grads = [given(100 + i, *p.shape, dtype="float32") for i, p in enumerate(weights)]
+        optimizer, state = torch.optim.AdamW(weights, lr=1e-3), {}
+
+        def step():
+            for p, g in zip(weights, grads):
+                p.grad = g.clone()
+            state["norm"] = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            return [state["norm"], *weights]
+
+        return step, lambda: back(norm=state["norm"], first=weights[0], last=weights[-1])
+
+    found = {"adamw float32": adamw}
     for dtype in ("float32", "float16", "bfloat16"):
         found |= {
             f"attention-self {dtype}": function(functional.scaled_dot_product_attention, dtype, *[(2, 10, 1024, 64)] * 3),
@@ -112,6 +127,8 @@ def cases(device: str) -> dict[str, Callable[[], tuple[Callable[[], object], Cal
                                                 *[(2, 10, 77, 64)] * 2),
             f"layer-norm {dtype}": function(lambda x: functional.layer_norm(x, (640,)), dtype, (2, 1024, 640)),
             f"group-norm {dtype}": function(lambda x: functional.group_norm(x, 32), dtype, (2, 320, 64, 64)),
+            f"silu-of-group-norm {dtype}": function(lambda x: functional.silu(functional.group_norm(x, 32)), dtype,
+                                                    (2, 320, 64, 64)),
             f"softmax {dtype}": function(lambda x: x.softmax(-1), dtype, (16, 1024, 77)),
             f"gelu {dtype}": function(functional.gelu, dtype, (2, 4096, 1280)),
             f"linear {dtype}": function(functional.linear, dtype, (2, 1024, 640), (2560, 640)),

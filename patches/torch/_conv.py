@@ -1,13 +1,13 @@
 """Convolution: three operations, each the gradient of the others, so that any order of differentiation works.
 
 ``conv`` maps (x, w) to y; ``conv_x`` maps (w, y) back to x (a transposed convolution); ``conv_w`` maps (x, y) to w.
-Two spatial axes are native (jtorch.kernels.conv on the CPU, cuDNN on CUDA, in float32; half precision is computed in
-float32 on the CPU). One axis is the same with an axis of size 1. Three axes fold the depth of the kernel into the
-channels. float64 runs on the host.
+Two spatial axes are native (jtorch.kernels.conv on the CPU, cuDNN on a card; half precision that they do not take is
+computed in float32). One axis is the same with an axis of size 1. Three axes fold the depth of the kernel into the
+channels. float64 runs on the host where they do not take it.
 """
 
 import numpy as np
-from jtorch.kernels import conv as kernels
+from jtorch.kernels import active
 
 from . import _engine, _raw
 from ._dtype import float32
@@ -82,9 +82,7 @@ def _host_conv_w(x, y, kernel, geo):
 
 
 # --- data level --------------------------------------------------------------------------------------------------------
-_FORMATS = ("abcd", "oihw", "abcd")
 _HOST = {"": _host_conv, "_backward_x": _host_conv_x, "_backward_w": _host_conv_w}
-_CPU = {"": kernels.conv, "_backward_x": kernels.conv_data, "_backward_w": kernels.conv_weights}
 
 
 def _on_host(kind, a, b, size, geo, bias):
@@ -100,24 +98,18 @@ def _run(kind, a, b, size, geo, dt, bias=None):
             return _on_host(kind, *wide[:2], size, geo, wide[2]).astype(np.float16)
         return _on_host(kind, a, b, size, geo, bias)
     a, b, bias = _raw.to_var(a), _raw.to_var(b), None if bias is None else _raw.to_var(bias)
-    cuda = _raw.jt.flags.use_cuda
     # an output padding beyond the stride leaves places that no position of the kernel reaches
     odd = ((kind == "_backward_x" and geo.out(size, a.shape[2:]) != tuple(b.shape[2:]))
            or (kind == "_backward_w" and geo.out(a.shape[2:], size) != tuple(b.shape[2:])))
-    if (dt.name == "float64" and not cuda) or 0 in a.shape or 0 in b.shape or (odd and not cuda):
+    half = dt.name not in active.CONVOLUTION_TYPES and dt.itemsize == 2
+    if odd or 0 in a.shape or 0 in b.shape or not (half or dt.name in active.CONVOLUTION_TYPES):
         return _raw.to_var(_on_host(kind, a.numpy(), b.numpy(), size, geo, None if bias is None else bias.numpy()))
-    half = dt.itemsize == 2 and (not cuda or dt.name == "bfloat16")
     if half:
         a, b, bias = (None if v is None else _raw.cast(v, float32) for v in (a, b, bias))
-    if not cuda:
-        r = _CPU[kind](a, b, bias, size, geo.flat()) if not kind else _CPU[kind](a, b, size, geo.flat())
+    if not kind:
+        r = active.conv(a, b, bias, size, geo.flat())
     else:
-        if not _raw.jt.cudnn:
-            raise RuntimeError("convolution on CUDA needs cuDNN and Jittor found none: install it or run on the CPU")
-        op = getattr(_raw.jt.cudnn.ops, f"cudnn_conv{kind}")
-        r = op(a, b, *(size if kind else ()), *geo.flat(), *_FORMATS)
-        if bias is not None:
-            r = _raw.add(r, _raw.reshape(bias, (1, -1, 1, 1)))
+        r = (active.conv_data if kind == "_backward_x" else active.conv_weights)(a, b, size, geo.flat())
     return _raw.cast(r, dt) if half else r
 
 

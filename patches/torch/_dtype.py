@@ -187,6 +187,7 @@ class device:
 
 
 CPU = device("cpu")
+CUDA = device("cuda", 0)  # the card of this process: it has one
 META = device("meta")
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from . import _engine, _raw
 from ._dtype import Size, bfloat16, float32, get_default_dtype, promote_types
-from ._tensor import Tensor, mk, scalar_dtype
+from ._tensor import Tensor, mk, same_device, scalar_dtype
 
 needs, record = _engine.needs, _engine.record
 _NUM = (int, float, bool, complex, np.number, np.bool_)
@@ -104,8 +104,11 @@ def finish(v, shape, dt, dev):
 
 
 def _touch(a, b):
-    """Move a host operand for good when its partner lives in Jittor, so that it is uploaded once."""
+    """Check that both are on one device, and move a host operand for good when its partner lives in Jittor, so that it is
+    uploaded once."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
+        if a._device is not b._device and a._shape and b._shape:
+            same_device(a, b)
         va, vb = a._data(), b._data()
         if type(va) is not type(vb):
             if type(va) is np.ndarray:
@@ -149,9 +152,12 @@ def binary(name, rawf, a, b, bw=None, dt=None, out=None):
     if dt is None and out is None and isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype is float32 is b.dtype:
         va, vb = a._data(), b._data()
         if type(va) is _raw.Var is type(vb):  # the usual case, without the questions below
-            sa, sb = a._shape, b._shape
-            r = mk(rawf(va, vb), sa if sa == sb else broadcast_shape(sa, sb), float32,
-                   a._device if sa else b._device)
+            sa, sb, place, other = a._shape, b._shape, a._device, b._device
+            if place is not other:
+                if sa and sb:
+                    same_device(a, b)
+                place = place if sa else other
+            r = mk(rawf(va, vb), sa if sa == sb else broadcast_shape(sa, sb), float32, place)
             _cut_long_chain(r, 1 + max(a._depth, b._depth))
             if bw is not None and _engine.state.grad and (a._rg or b._rg):
                 _record_binary(name, a, b, a._rg, b._rg, sa, sb, bw, r)

@@ -30,7 +30,7 @@ class Node:
     """
 
     # Defaults of the class: most nodes keep them, and nodes are made for every operation.
-    metas = None  # with several outputs: (shape, dtype) of each, to supply zeros for those the loss does not use
+    metas = None  # with several outputs: (shape, dtype, device) of each, to supply zeros for those the loss does not use
     pre_hooks = None  # {output number: {id: hook}}
     retain = None  # {output number: weak reference to the tensor that called retain_grad}
     freed = False
@@ -89,7 +89,7 @@ def record(outputs, inputs, fn, name):
         if o.dtype._kind >= 2:
             o._rg, o._node, o._out_nr = True, node, 0
         return
-    node.metas = tuple([(o._shape, o.dtype) for o in outputs])
+    node.metas = tuple([(o._shape, o.dtype, o._device) for o in outputs])
     for i, o in enumerate(outputs):
         if o.dtype._kind >= 2:
             o._rg = True
@@ -213,7 +213,7 @@ def run_backward(roots, grads, retain_graph=False, create_graph=False, inputs=No
                     "have already been freed). Specify retain_graph=True if you need to backward through the graph a "
                     "second time.")
             if len(gs) > 1:
-                gs = [torch.zeros(m[0], dtype=m[1]) if g is None else g for g, m in zip(gs, node.metas)]
+                gs = [torch.zeros(m[0], dtype=m[1], device=m[2]) if g is None else g for g, m in zip(gs, node.metas)]
             outs = node.fn(*gs)
             if len(outs) != len(node.edges):
                 raise RuntimeError(f"{node.name} returned {len(outs)} gradients for {len(node.edges)} inputs")

@@ -37,7 +37,7 @@ def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, mem
     r = self
     if device is not None:
         dev = device if isinstance(device, _device_class) else _device_class(device)
-        if dev.type != self._device.type:
+        if dev.type != self._device.type or dev.index:
             r = _move(self, dev)
     if dtype is not None and dtype is not r.dtype:
         return convert(r, dtype)
@@ -59,9 +59,10 @@ def _move(x, dev):
 
     if dev.type not in ("cpu", "cuda"):
         raise RuntimeError(f"device type {dev.type!r} is not available in torch on Jittor")
-    if dev.type == "cuda":
-        cuda._require()
-    r = mk(x._data(), x._shape, x.dtype, dev if dev.type != "cpu" else CPU)
+    dev = cuda.place(dev) if dev.type == "cuda" else CPU
+    if dev is x._device:
+        return x
+    r = mk(x._data(), x._shape, x.dtype, dev)
     if x._rg and _engine.state.grad:
         src = x._device
         record((r,), (x,), lambda g: (g.to(src),), "to_copy")
@@ -87,7 +88,7 @@ _register_types()
 method("cpu", function=False)(lambda self, memory_format=None: to(self, "cpu"))
 method("cuda", function=False)(lambda self, device=None, non_blocking=False, memory_format=None: to(
     self, "cuda" if device is None else device))
-method("type_as", function=False)(lambda self, other: to(self, other.dtype))
+method("type_as", function=False)(lambda self, other: to(self, other))
 method("pin_memory", function=False)(lambda self, device=None: self)
 
 

@@ -27,12 +27,14 @@ from ._tensor import DEFAULT_DEVICES, Tensor, from_numpy_copy, host_or_var, meth
 
 def resolve_device(dev):
     if dev is None:
-        return DEFAULT_DEVICES[-1] if DEFAULT_DEVICES else CPU
+        if not DEFAULT_DEVICES:
+            return CPU
+        dev = DEFAULT_DEVICES[-1]
     d = dev if isinstance(dev, device) else device(dev)
     if d.type == "cuda":
         from . import cuda
 
-        cuda._require()
+        return cuda.place(d)
     elif d.type == "cpu":
         return CPU
     elif d.type != "meta":

@@ -17,7 +17,7 @@ from ._ops_shape import (
     unsqueeze,
     wrap_dim,
 )
-from ._tensor import Tensor, method, mk
+from ._tensor import Tensor, method, mk, same_device
 
 record = _engine.record
 
@@ -27,9 +27,11 @@ def cat(tensors, dim=0, *, out=None):
     ts = [x for x in tensors if x._shape != (0,)] or [tensors[0]]
     n = ts[0].ndim
     d = wrap_dim(dim, n)
-    dt = tensors[0].dtype
+    dt, place = tensors[0].dtype, ts[0]._device
     for x in tensors:
         dt = promote_types(dt, x.dtype)
+        if x._device is not place and x._shape != (0,):
+            same_device(*ts)
     for x in ts[1:]:
         if x.ndim != n or any(i != d and a != b for i, (a, b) in enumerate(zip(x._shape, ts[0]._shape))):
             raise RuntimeError(f"Sizes of tensors must match except in dimension {d}. Expected {list(ts[0]._shape)} but "
@@ -216,11 +218,11 @@ def diag_embed(input, offset=0):
     if offset >= 0:
         eye = np.concatenate([eye, np.zeros((n - input._shape[-1], n))]) if offset else eye
         x = cat([input, input.new_zeros((*input._shape[:-1], offset))], -1) if offset else input
-        return unsqueeze(x, -1) * mk(eye.astype(bool), eye.shape, bool_)
+        return unsqueeze(x, -1) * mk(eye.astype(bool), eye.shape, bool_, input._device)
     k = -offset
     x = cat([input.new_zeros((*input._shape[:-1], k)), input], -1)
     m = np.eye(n, n, -k).astype(bool)
-    return unsqueeze(x, -1) * mk(m, m.shape, bool_)
+    return unsqueeze(x, -1) * mk(m, m.shape, bool_, input._device)
 
 
 @method("block_diag", attach=False)

@@ -1,13 +1,14 @@
 """Matrix products, einsum, and the linear algebra that libraries use."""
 
 import numpy as np
+from jtorch.kernels import active
 
-from . import _engine, _raw
+from . import _card_arrays, _engine, _raw
 from ._dtype import Size, promote_types
-from ._elementwise import _into, broadcast_shape, finish, sum_to
+from ._elementwise import _into, broadcast_shape, compute_dtype, finish, sum_to
 from ._ops_pointwise import convert
 from ._ops_shape import _reshape, expand_to, permute, transpose, unsqueeze
-from ._tensor import Tensor, method
+from ._tensor import Tensor, method, same_device
 
 record = _engine.record
 
@@ -18,22 +19,20 @@ def _raw_bmm(a, b, ta, tb):
         return np.matmul(a.swapaxes(-1, -2) if ta else a, b.swapaxes(-1, -2) if tb else b)
     a, b = _raw.to_var(a), _raw.to_var(b)
     dt = str(a.dtype)
-    if dt in ("float16", "bfloat16") and not _raw.jt.flags.use_cuda:
+    if dt in active.TYPES and 0 not in a.shape and 0 not in b.shape:
+        return active.bmm(a, b, ta, tb)
+    if dt in ("float16", "bfloat16"):
         r = _raw_bmm(a.float32(), b.float32(), ta, tb)
-        return _raw.jt.unary(r, dt)
+        return _raw.jt.unary(r if type(r) is _raw.Var else _raw.to_var(r), dt)
     if 0 in a.shape or 0 in b.shape:
         return _raw_bmm(a.numpy(), b.numpy(), ta, tb)
-    if dt == "float32" and not _raw.jt.flags.use_cuda:
-        from jtorch.kernels.bmm import bmm
-
-        return bmm(a, b, ta, tb)
-    if "float" in dt and _raw.jt.flags.use_cuda:
-        return _raw.jt.bmm(_raw.jt.transpose(a, (0, 2, 1)) if ta else a, _raw.jt.transpose(b, (0, 2, 1)) if tb else b)
     return _raw.to_var(_raw_bmm(a.numpy(), b.numpy(), ta, tb))  # float64 and integers: NumPy's BLAS
 
 
 def bmm_op(a, b, ta=False, tb=False):
     """Differentiable batched product of 3-D tensors with equal dtype; a batch of 1 is repeated."""
+    if a._device is not b._device:
+        same_device(a, b)
     batch = max(a._shape[0], b._shape[0])
     m = a._shape[2] if ta else a._shape[1]
     n = b._shape[1] if tb else b._shape[2]
@@ -290,15 +289,24 @@ def cross(input, other, dim=-1):
     return stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]], dim)
 
 
-# --- decompositions: on the host, in the tensor's precision ----------------------------------------------------------
-def host_linalg(name, f, *xs):
-    """Run a NumPy routine on host copies; the results cannot be differentiated and say so."""
+# --- decompositions: in the tensor's precision ------------------------------------------------------------------------
+def decompose(name, f, *xs):
+    """``f(linalg, *arrays)`` with `numpy.linalg` on host copies or, for data on a card, with cupy's on it.
+
+    The results cannot be differentiated and say so.
+    """
     if _engine.needs(*xs):
         raise NotImplementedError(f"the gradient of torch.linalg.{name} is not implemented in torch on Jittor; use "
                                   "torch.no_grad() or detach()")
     dt = xs[0].dtype
+    live = active.CARD and any(type(x._data()) is _raw.Var for x in xs) and all(x.numel() for x in xs)
+    if live and _card_arrays.libraries():
+        values = [_raw.cast(x._var(), compute_dtype(dt)) for x in xs]
+        found, many = _card_arrays.run(f, values, [x._shape for x in xs])
+        res = tuple(finish(v, shape, dt, xs[0]._device) for v, shape in found)
+        return res if many else res[0]
     work = [x._host() if dt.itemsize > 2 else x._host().astype(np.float32) for x in xs]
-    out = f(*work)
+    out = f(np.linalg, *work)
     many = isinstance(out, tuple)
     res = tuple(finish(np.asarray(o, None if np.asarray(o).dtype.kind in "iu" else (dt.np or np.float32)),
                        np.shape(o), dt, xs[0]._device) for o in (out if many else (out,)))
@@ -311,7 +319,7 @@ def _inverse(x):
                            f"{x._shape[-1]} matrices")
     with _engine.set_grad_mode(False):
         try:
-            r = host_linalg("inv", np.linalg.inv, x)
+            r = decompose("inv", lambda la, a: la.inv(a), x)
         except np.linalg.LinAlgError:
             raise RuntimeError("linalg.inv: The diagonal element is zero, the inversion could not be completed because "
                                "the input matrix is singular.") from None
@@ -334,7 +342,7 @@ def solve(A, B):
     """Solution X of A X = B; differentiable in both."""
     vec = B.ndim == 1
     with _engine.set_grad_mode(False):
-        r = host_linalg("solve", lambda a, b: np.linalg.solve(a, b[..., None] if vec else b), A, B)
+        r = decompose("solve", lambda la, a, b: la.solve(a, b[..., None] if vec else b), A, B)
         r = r.squeeze(-1).detach_view() if vec else r
     if _engine.needs(A, B):
         sa, saved = A._snap(), _engine.SavedResult(r)
@@ -354,12 +362,12 @@ method("svd")(lambda input, some=True, compute_uv=True: _svd(input, some))
 
 
 def _svd(x, some):
-    u, s, vh = host_linalg("svd", lambda a: tuple(np.linalg.svd(a, full_matrices=not some)), x)
+    u, s, vh = decompose("svd", lambda la, a: tuple(la.svd(a, full_matrices=not some)), x)
     return u, s, vh.mT
 
 
 method("trace")(lambda input: Tensor.diagonal(input).sum())
-method("det")(lambda input: host_linalg("det", np.linalg.det, input))
-method("qr")(lambda input, some=True: host_linalg("qr", lambda a: tuple(np.linalg.qr(
+method("det")(lambda input: decompose("det", lambda la, a: la.det(a), input))
+method("qr")(lambda input, some=True: decompose("qr", lambda la, a: tuple(la.qr(
     a, "reduced" if some else "complete")), input))
-method("cholesky")(lambda input, upper=False: host_linalg("cholesky", np.linalg.cholesky, input))
+method("cholesky")(lambda input, upper=False: decompose("cholesky", lambda la, a: la.cholesky(a), input))

@@ -402,7 +402,8 @@ def where(condition, input=None, other=None):
     (ra, sa), (rb, sb) = operand(input, dt), operand(other, dt)
     c = condition._data()
     shape = broadcast_shape(condition._shape, broadcast_shape(sa, sb))
-    r = finish(_raw.where(c, ra, rb), shape, dt, condition._device)
+    places = [t._device for t in (condition, *tens) if t._device.type != "cpu"]
+    r = finish(_raw.where(c, ra, rb), shape, dt, places[0] if places else condition._device)
     if needs(*tens):
         cs = condition.detach_copy()
         ga, gb = (isinstance(t, Tensor) and t.requires_grad for t in (input, other))

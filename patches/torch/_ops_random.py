@@ -149,4 +149,4 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     p = input.detach()._host()
     a = np.asarray(engine_of(generator).multinomial(p, num_samples, replacement,
                                                           dtype=input.dtype.name), np.int64)
-    return mk(a, a.shape, int64)
+    return mk(a, a.shape, int64, input._device)

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 import numpy as np
-from jtorch.kernels import softmax as softmax_kernel
+from jtorch.kernels import active
 
 from . import _engine, _raw
 from ._dtype import Size, bool_, float32, int64
@@ -118,7 +118,7 @@ def _arg(input, dim, keepdim, np_fn):
         r = np.asarray(np_fn(a, axis=wrap_dim(dim, input.ndim)) if input.ndim else 0, np.int64)
         if keepdim and input.ndim:
             r = np.expand_dims(r, wrap_dim(dim, input.ndim))
-    return mk(r, r.shape, int64)
+    return mk(r, r.shape, int64, input._device)
 
 
 @method("argmax")
@@ -169,7 +169,7 @@ def _boolean(name, rawf, np_fn):
         if type(x._data()) is np.ndarray:
             dims = _dims(dim, x.ndim)
             a = np.asarray(np_fn(x._data(), axis=dims, keepdims=keepdim))
-            return mk(a, a.shape, bool_)
+            return mk(a, a.shape, bool_, x._device)
         return _reduce(name, rawf, x.int(), _dims(dim, x.ndim), keepdim, x.int().dtype).bool()
 
     method(name)(op)
@@ -251,7 +251,7 @@ def softmax(input, dim, dtype=None):
 def _softmax(x, dim):
     d = wrap_dim(dim, x.ndim)
     native = x.ndim and d == x.ndim - 1 and x.numel() and x.dtype._kind == 2 and x.dtype.itemsize <= 4 and \
-        not _raw.jt.flags.use_cuda and type(x._data()) is _raw.Var
+        type(x._data()) is _raw.Var
     r = _softmax_kernel(x) if native else _softmax_plain(x, d)
     if x.requires_grad and _engine.state.grad:
         saved = _engine.SavedResult(r)
@@ -259,7 +259,7 @@ def _softmax(x, dim):
         def backward(g):
             s = saved.get()
             if native and not _engine.state.grad:
-                v = softmax_kernel.softmax_backward(_rows(s), _rows(g))
+                v = active.softmax_backward(_rows(s), _rows(g if g.dtype is s.dtype else g.to(s.dtype)))
                 return (finish(_raw.reshape(v, s._shape), s._shape, s.dtype, s._device),)
             return (s * (g - sum_(g * s, d, True)),)
 
@@ -269,12 +269,12 @@ def _softmax(x, dim):
 
 
 def _rows(x):
-    """Data as float32 rows of the last axis."""
-    return _raw.reshape(_raw.cast(x._var(), float32), (-1, x._shape[-1]))
+    """Data as rows of the last axis, in a type the kernels take: its own or float32."""
+    return _raw.reshape(_raw.cast(x._var(), x.dtype if x.dtype.name in active.TYPES else float32), (-1, x._shape[-1]))
 
 
 def _softmax_kernel(x):
-    return finish(_raw.reshape(softmax_kernel.softmax(_rows(x)), x._shape), x._shape, x.dtype, x._device)
+    return finish(_raw.reshape(active.softmax(_rows(x)), x._shape), x._shape, x.dtype, x._device)
 
 
 def _softmax_plain(x, d):

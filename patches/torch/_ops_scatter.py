@@ -57,7 +57,7 @@ def _linear(x, d, index):
     strides = [Size(x._shape[k + 1:]).numel() for k in range(x.ndim)]
     base = sum((g * s for k, (g, s) in enumerate(zip(grids, strides)) if k != d), np.zeros((1,) * index.ndim, np.int64))
     base = np.asarray(base, np.int64)
-    return _reshape(index.to(int64) * strides[d] + mk(base, base.shape, int64), (-1,))
+    return _reshape(index.to(int64) * strides[d] + mk(base, base.shape, int64, index._device), (-1,))
 
 
 @method("gather")
@@ -77,7 +77,7 @@ method("take_along_dim")(lambda input, indices, dim: gather(input, dim, indices)
 def _scatter(input, dim, index, src, reduce):
     d = wrap_dim(dim, input.ndim)
     if not isinstance(src, Tensor):
-        src = mk(_raw.full(index._shape, src, input.dtype), index._shape, input.dtype)
+        src = mk(_raw.full(index._shape, src, input.dtype), index._shape, input.dtype, input._device)
     elif src._shape != index._shape:
         src = get_basic(src, [slice(0, n) for n in index._shape])
     if index.numel() == 0:
@@ -136,9 +136,9 @@ for _n, _f in (("index_add_", index_add), ("index_copy_", index_copy), ("index_f
 def nonzero(input, *, as_tuple=False):
     nz = np.nonzero(input._host())
     if as_tuple:
-        return tuple(mk(a.astype(np.int64), a.shape, int64) for a in nz)
+        return tuple(mk(a.astype(np.int64), a.shape, int64, input._device) for a in nz)
     a = np.stack(nz, 1).astype(np.int64) if input.ndim else np.zeros((int(bool(input)), 0), np.int64)
-    return mk(a, a.shape, int64)
+    return mk(a, a.shape, int64, input._device)
 
 
 method("argwhere")(lambda input: nonzero(input))

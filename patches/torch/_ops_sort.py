@@ -60,7 +60,7 @@ def _cum_extreme(name, f):
         v = f.accumulate(a, axis=d)
         n = np.arange(a.shape[d]).reshape([-1 if i == d else 1 for i in range(a.ndim)])
         idx = np.maximum.accumulate(np.where(a == v, n, 0), axis=d)
-        i = mk(idx.astype(np.int64), idx.shape, int64)
+        i = mk(idx.astype(np.int64), idx.shape, int64, input._device)
         return result(gather(input, d, i), i)
 
     method(name)(op)
@@ -88,13 +88,13 @@ _topk = namedtuple("topk_return", ("values", "indices"))
 def argsort(input, dim=-1, descending=False, stable=False):
     a = input.detach()._host()
     if a.ndim == 0:
-        return mk(np.zeros((), np.int64), (), int64)
+        return mk(np.zeros((), np.int64), (), int64, input._device)
     if descending:  # stable in the original order, also downwards
         k = np.flip(np.argsort(np.flip(a, dim), axis=dim, kind="stable"), dim)
         k = a.shape[dim] - 1 - k
     else:
         k = np.argsort(a, axis=dim, kind="stable")
-    return mk(k.astype(np.int64), k.shape, int64)
+    return mk(k.astype(np.int64), k.shape, int64, input._device)
 
 
 @method("sort")
@@ -148,7 +148,7 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 
     dt = int32 if out_int32 else int64
     r = np.asarray(r, dt.np)
-    return mk(r, r.shape, dt)
+    return mk(r, r.shape, dt, sorted_sequence._device)
 
 
 @method("bucketize", attach=False)
@@ -158,7 +158,7 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
 
 def _unique_result(x, values, inverse, counts):
     """The values, and behind them what else was asked for."""
-    extra = tuple(mk(a.astype(np.int64), a.shape, int64) for a in (inverse, counts) if a is not None)
+    extra = tuple(mk(a.astype(np.int64), a.shape, int64, x._device) for a in (inverse, counts) if a is not None)
     values = finish(values, values.shape, x.dtype, x._device)
     return (values, *extra) if extra else values
 
@@ -187,7 +187,7 @@ def bincount(input, weights=None, minlength=0):
     r = np.bincount(input._host(), None if weights is None else weights._host(), minlength)
     dt = int64 if weights is None else float64
     r = r.astype(dt.np)
-    return mk(r, r.shape, dt)
+    return mk(r, r.shape, dt, input._device)
 
 
 @method("histc")
@@ -195,14 +195,14 @@ def histc(input, bins=100, min=0, max=0):
     a = input._host()
     lo, hi = (a.min(), a.max()) if min == max == 0 else (min, max)
     r = np.histogram(a, bins, (lo, hi))[0].astype(input.dtype.np)
-    return mk(r, r.shape, input.dtype)
+    return mk(r, r.shape, input.dtype, input._device)
 
 
 @method("isin", attach=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     e, t = (x._host() if isinstance(x, Tensor) else np.asarray(x) for x in (elements, test_elements))
     r = np.isin(e, t, invert=invert)
-    return mk(np.asarray(r), r.shape, bool_)
+    return mk(np.asarray(r), r.shape, bool_, elements._device if isinstance(elements, Tensor) else test_elements._device)
 
 
 def _same(input, other):

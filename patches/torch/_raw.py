@@ -7,8 +7,7 @@ and moves to Jittor as soon as one is not. Jittor has no 0-dim variables: here s
 """
 
 import numpy as np
-from jtorch.kernels.bfloat16 import to_bfloat16
-from jtorch.kernels.sum import sum_middle
+from jtorch.kernels import active
 from jtorch.startup import import_jittor
 
 jt = import_jittor()
@@ -65,8 +64,8 @@ def cast(x, dt):
         return x
     if name == "bool":
         return x != 0 if str(x.dtype) != "bool" else x
-    if name == "bfloat16" and not jt.flags.use_cuda:
-        return to_bfloat16(x if str(x.dtype) == "float32" else jt.unary(x, "float32"))
+    if name == "bfloat16":
+        return active.to_bfloat16(x if str(x.dtype) == "float32" else jt.unary(x, "float32"))
     if name in ("uint8", "int8", "int16") and str(x.dtype).startswith(("float", "bfloat")):
         return jt.unary(jt.unary(x, "int32"), name)
     return jt.unary(x, name)
@@ -326,8 +325,8 @@ _LONG = 512  # values from which on float32 sums take our kernel
 
 
 def sum_(x, dims, keepdim):
-    """Sum over axes. Long float32 sums on the CPU are blocked, with float64 between the blocks."""
-    if type(x) is ndarray or not dims or str(x.dtype) != "float32" or jt.flags.use_cuda:
+    """Sum over axes. Long float32 sums are added up in float64, on the CPU between blocks."""
+    if type(x) is ndarray or not dims or str(x.dtype) != "float32":
         return _sum(x, dims, keepdim)
     shape = list(x.shape)
     count = 1
@@ -343,7 +342,7 @@ def sum_(x, dims, keepdim):
             groups.append([d, d + 1])
     for lo, hi in reversed(groups):
         outer, mid, inner = (int(np.prod(part, dtype=np.int64)) for part in (shape[:lo], shape[lo:hi], shape[hi:]))
-        x = sum_middle(jt.reshape(x, (outer, mid, inner)))
+        x = active.sum_middle(jt.reshape(x, (outer, mid, inner)))
         shape[lo:hi] = [1] * (hi - lo)
     final = shape if keepdim else [s for d, s in enumerate(shape) if d not in dims]
     return jt.reshape(x, tuple(final) or (1,))

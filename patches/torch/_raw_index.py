@@ -1,6 +1,7 @@
 """Data-level indexing: basic regions, and rows of a table picked, added or replaced by an index."""
 
 import numpy as np
+from jtorch.kernels import active
 
 from ._raw import jt, ndarray, to_var
 
@@ -68,26 +69,6 @@ def setitem(x, index, value):
     return x.clone().setitem(tuple(norm), value)
 
 
-_TAKE = """
-    const int64_t rows = in1->num, width = in0->num / (in0_shape0 ? in0_shape0 : 1), n = in0_shape0;
-    #pragma omp parallel for
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t i = in1_p[r]; if (i < 0) i += n;
-        if (i < 0 || i >= n) continue;
-        for (int64_t c = 0; c < width; c++) out0_p[r * width + c] = in0_p[i * width + c];
-    }
-"""
-# Threads own columns, so that rows named twice are added without races and always in the same order.
-_ADD_ROWS = """
-    const int64_t rows = in1->num, n = in0_shape0, width = n ? in0->num / n : 0;
-    for (int64_t k = 0; k < in0->num; k++) out0_p[k] = in0_p[k];
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t i = in1_p[r]; if (i < 0) i += n;
-        for (int64_t c = 0; c < width; c++) out0_p[i * width + c] %s in2_p[r * width + c];
-    }
-"""
-
-
 def _index(idx, n):
     if type(idx) is ndarray:
         if idx.size and (idx.min() < -n or idx.max() >= n):
@@ -102,7 +83,7 @@ def take_rows(x, idx):
         return x[idx]
     x = to_var(x)
     idx = _index(idx, x.shape[0])
-    return jt.code((idx.shape[0], x.shape[1]), x.dtype, [x, idx], cpu_src=_TAKE)
+    return active.take_rows(x, idx)
 
 
 def add_rows(x, idx, values):
@@ -112,7 +93,7 @@ def add_rows(x, idx, values):
         np.add.at(y, idx, values)
         return y
     x = to_var(x)
-    return jt.code(x.shape, x.dtype, [x, _index(idx, x.shape[0]), to_var(values)], cpu_src=_ADD_ROWS % "+=")
+    return active.give_rows(x, _index(idx, x.shape[0]), to_var(values), True)
 
 
 def put_rows(x, idx, values):
@@ -122,4 +103,4 @@ def put_rows(x, idx, values):
         y[idx] = values
         return y
     x = to_var(x)
-    return jt.code(x.shape, x.dtype, [x, _index(idx, x.shape[0]), to_var(values)], cpu_src=_ADD_ROWS % "=")
+    return active.give_rows(x, _index(idx, x.shape[0]), to_var(values), False)

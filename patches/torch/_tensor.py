@@ -391,7 +391,11 @@ class Tensor(metaclass=TensorMeta):
         return _raw.to_host(self._data(), self._shape)
 
     def numpy(self, *, force=False):
-        """The values as a NumPy array (a copy). Raises for tensors that require a gradient and for bfloat16."""
+        """The values as a NumPy array (a copy). Raises for tensors that require a gradient, on a card, and in bfloat16;
+        ``force`` takes the first two."""
+        if self._device is not CPU and self._device.type == "cuda" and not force:
+            raise TypeError(f"can't convert {self._device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor "
+                            "to host memory first.")
         if self.requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         if self.dtype is bfloat16:
@@ -515,6 +519,16 @@ def mk(v, shape, dt, dev=CPU):
     if dev is not CPU:
         t._device = dev
     return t
+
+
+def same_device(*tensors):
+    """Raise PyTorch's RuntimeError where some of ``tensors`` are on the card and some on the CPU. None and tensors without
+    data (meta) pass. Callers ask only where ``_device`` is not one object for all."""
+    found = dict.fromkeys(str(t._device) for t in tensors if t is not None and t._device.type != "meta")
+    if len(found) > 1:
+        first, second = sorted(found, reverse=True)[:2]
+        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {first} and "
+                           f"{second}!")
 
 
 def contiguous_strides(shape):

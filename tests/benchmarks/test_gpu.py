@@ -41,16 +41,17 @@ def test_without_a_card_it_says_why_and_does_nothing(tmp_path):
 
 def test_cases_are_timed_and_differences_found(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
-    done = gpu("run", a, "softmax float32", "layer-norm float32", "--device", "cpu")
+    cases = ["softmax float32", "layer-norm float32", "adamw float32"]
+    done = gpu("run", a, *cases, "--device", "cpu")
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((a / "times.json").read_text())
-    assert list(report["times"]) == ["softmax float32", "layer-norm float32"] and report["about"]["card"] == "CPU"
+    assert list(report["times"]) == cases and report["about"]["card"] == "CPU"
     with np.load(a / "softmax float32.npz") as found:
         np.testing.assert_allclose(found["out"].sum(-1), 1, rtol=1e-5)
         assert found["grad0"].shape == found["out"].shape == (16, 1024, 77)
     subprocess.run(["cp", "-r", a, b], check=True)
     same = gpu("compare", a, b, "--json", tmp_path / "table.json")
-    assert same.returncode == 0 and "all 2 cases agree" in same.stdout and "| 1.00 | 0.0e+00 |" in same.stdout
+    assert same.returncode == 0 and "all 3 cases agree" in same.stdout and "| 1.00 | 0.0e+00 |" in same.stdout
     assert json.loads((tmp_path / "table.json").read_text())["rows"][0]["ratio"] == 1.0
     with np.load(a / "softmax float32.npz") as found:
         np.savez(a / "softmax float32.npz", out=found["out"], grad0=found["grad0"] * 1.01)
@@ -58,7 +59,7 @@ def test_cases_are_timed_and_differences_found(tmp_path):
     report["failed"]["layer-norm float32"] = "RuntimeError: no kernel"
     (a / "times.json").write_text(json.dumps(report))
     other = gpu("compare", a, b)
-    assert other.returncode == 1 and "2 of 2 cases are wrong or missing" in other.stdout
+    assert other.returncode == 1 and "2 of 3 cases are wrong or missing" in other.stdout
     assert "DIFFERENT NUMBERS" in other.stdout and "RuntimeError: no kernel" in other.stdout
 
 

@@ -27,11 +27,11 @@ void start(void (*kernel)(P...), int64_t grid, dim3 block, size_t shared, A... a
     }
     if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
 }
-__device__ inline float get(__half x) { return __half2float(x); }
-__device__ inline void put(__half* to, float x) { *to = __float2half(x); }
 #endif
 __device__ inline float get(float x) { return x; }
 __device__ inline void put(float* to, float x) { *to = x; }
+__device__ inline float get(__half x) { return __half2float(x); }
+__device__ inline void put(__half* to, float x) { *to = __float2half(x); }
 __device__ inline float get(__nv_bfloat16 x) { return __bfloat162float(x); }
 __device__ inline void put(__nv_bfloat16* to, float x) { *to = __float2bfloat16(x); }
 

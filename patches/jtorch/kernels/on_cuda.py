@@ -1,12 +1,15 @@
-"""The fused kernels on an NVIDIA card: the same functions, arguments and results as the modules for the CPU, on float32,
-float16 and bfloat16 data. Convolutions and matrix products are Jittor's own there (cuDNN, cuBLAS).
+"""The kernels on an NVIDIA card: the same functions, arguments and results as the modules for the CPU, on float32, float16
+and bfloat16 data. Convolutions and matrix products are cuDNN's and cuBLAS's, through Jittor's operations.
 
-Compiled and, on a CPU, run thread by thread against NumPy (tests/patches/jtorch/test_cuda_kernels.py); not run on a card.
+Compiled and, on a CPU, run thread by thread: against NumPy (tests/patches/jtorch/test_cuda_kernels.py) and called by the
+tensor operations (tests/patches/jtorch/test_on_card.py); not run on a card.
 """
 
 import functools
 
+from . import adamw, gradnorm
 from .attention import arguments
+from .pool import places
 from .sources import jt, source
 
 _DEVICE = source("device.cuh")
@@ -16,8 +19,10 @@ _NORM = _ACTIVATION + source("norm.cu")
 _ATTENTION = _DEVICE + source("attention_tiles.cuh") + source("attention.cu")
 _ATTENTION_MMA = _DEVICE + source("attention_tiles.cuh") + source("attention_mma.cu")
 _ATTENTION_BACKWARD = _DEVICE + source("attention_tiles.cuh") + source("attention_backward.cu")
-_SUM, _ROWS = _DEVICE + source("sum.cu"), _DEVICE + source("rows.cu")
+_SUM, _ROWS, _POOL = (_DEVICE + source(f"{name}.cu") for name in ("sum", "rows", "pool"))
 _FUNCTORS = {"gelu": "card::Gelu()", "gelu_tanh": "card::GeluTanh()", "silu": "card::Silu()"}
+#: Types of data that the fused kernels here take, and cuDNN. (Jittor does not hand it bfloat16.)
+TYPES, CONVOLUTION_TYPES = frozenset(["float32", "float16", "bfloat16"]), frozenset(["float32", "float16", "float64"])
 #: Widest head that attention here takes; wider ones go through matrix products.
 WIDEST = 160
 
@@ -173,6 +178,16 @@ def attention_backward(q, k, v, result, lse, grad, sizes, scale, causal=False, m
 # --- sum.py and rows by number ----------------------------------------------------------------------------------------
 def sum_middle(x):
     """Sum over the middle axis of a variable [outer, count, inner] -> [outer, inner]."""
+    outer, count, inner = x.shape
+    blocks, parts = outer * (1 if inner == 1 else -(-inner // 32)), 1
+    while blocks * parts < 256 and count >= 4096 and count % 2 == 0:  # few long sums would leave most of the card idle
+        parts, count = parts * 2, count // 2
+    if parts > 1:
+        x = _sums(x.reshape((outer * parts, count, inner))).reshape((outer, parts, inner))
+    return _sums(x)
+
+
+def _sums(x):
     return jt.code((x.shape[0], x.shape[2]), x.dtype, [x], cuda_header=_SUM,
                    cuda_src="card::sum_middle(in0_p, out0_p, in0_shape0, in0_shape1, in0_shape2);")
 
@@ -187,3 +202,87 @@ def give_rows(x, index, values, add):
     """x [n, width] with ``values`` [rows, width] added to, or put in the place of, the rows that ``index`` names."""
     return jt.code(x.shape, x.dtype, [x, index, values], cuda_header=_ROWS, cuda_src=(
         f"card::give_rows<{str(bool(add)).lower()}>(in0_p, in1_p, in2_p, out0_p, in1_shape0, in0_shape0, in0_shape1);"))
+
+
+# --- pool.py ----------------------------------------------------------------------------------------------------------
+def max_pool(x, size, geometry):
+    """(maxima, int32 places in the plane), both [planes, *size], of x [planes, height, width], as pool.py's."""
+    shape = (x.shape[0], *size)
+    windows = ", ".join(["in0_shape1", "in0_shape2", "out0_shape1", "out0_shape2",
+                         *(f'(int64_t)data["{name}"]' for name in places(geometry))])
+    return jt.code([shape, shape], [x.dtype, "int32"], [x], cuda_header=_POOL, data=places(geometry),
+                   cuda_src=f"card::max_pool(in0_p, out0_p, out1_p, in0_shape0, card::Windows{{{windows}}});")
+
+
+# --- lists of tensors: adamw.py and gradnorm.py -----------------------------------------------------------------------
+adam_step = functools.partial(adamw.adam_step, card=True)
+total_norm = functools.partial(gradnorm.total_norm, card=True)
+scale_all = functools.partial(gradnorm.scale_all, card=True)
+
+
+# --- matrix products --------------------------------------------------------------------------------------------------
+def bmm(a, b, ta=False, tb=False):
+    """``op(a) @ op(b)`` of [B or 1, M, K] and [B or 1, K, N] -> [B, M, N], summed in float32."""
+    many, more = a.shape[0], b.shape[0]
+    if many == more == 1:
+        return _matmul(a.reshape(a.shape[1:]), b.reshape(b.shape[1:]), ta, tb).unsqueeze(0)
+    if more == 1 and not ta:  # one matrix for all: the others are one long matrix
+        rows = a.reshape((many * a.shape[1], a.shape[2]))
+        product = _matmul(rows, b.reshape(b.shape[1:]), False, tb)
+        return product.reshape((many, a.shape[1], product.shape[1]))
+    if many != more:
+        batch = max(many, more)
+        a, b = (x if x.shape[0] == batch else x.broadcast((batch, *x.shape[1:])) for x in (a, b))
+    return jt.cublas.ops.cublas_batched_matmul(a, b, ta, tb)
+
+
+def _matmul(a, b, ta, tb):
+    return jt.cublas.ops.cublas_matmul(a, b, ta, tb)
+
+
+def linear(x, weight, bias=None):
+    """x [..., k] @ weight [n, k]^T + bias [n] -> [..., n]; x is not empty."""
+    y = _matmul(x.reshape((-1, x.shape[-1])), weight, False, True).reshape((*x.shape[:-1], weight.shape[0]))
+    return y if bias is None else y + bias
+
+
+def linear_data(grad, weight):
+    """The gradient [..., k] of `linear`'s x from that of its result [..., n]; not empty."""
+    rows = grad.reshape((-1, grad.shape[-1]))
+    return _matmul(rows, weight, False, False).reshape((*grad.shape[:-1], weight.shape[1]))
+
+
+#: One kernel for a layer with its adapter is the CPU's; here peft's own operations do it.
+lora = lora_backward = None
+
+
+# --- convolution ------------------------------------------------------------------------------------------------------
+_FORMATS = ("abcd", "oihw", "abcd")
+
+
+def _cudnn(kind):
+    if not jt.cudnn:
+        raise RuntimeError("convolution on CUDA needs cuDNN and Jittor found none: install it or run on the CPU")
+    return getattr(jt.cudnn.ops, f"cudnn_conv{kind}")
+
+
+def conv(x, w, bias, size, geometry):
+    """y [N, O, *size] of x [N, C, H, W], w [O, C / groups, kh, kw] and bias [O] or None, as conv.py's."""
+    y = _cudnn("")(x, w, *geometry, *_FORMATS)
+    return y if bias is None else y + bias.reshape((1, -1, 1, 1))
+
+
+def conv_data(w, y, size, geometry):
+    """The gradient [N, C, *size] of `conv`'s x from that of its result."""
+    return _cudnn("_backward_x")(w, y, *size, *geometry, *_FORMATS)
+
+
+def conv_weights(x, y, kernel, geometry):
+    """The gradient [O, C / groups, *kernel] of `conv`'s w from its x and the gradient of its result."""
+    return _cudnn("_backward_w")(x, y, *kernel, *geometry, *_FORMATS)
+
+
+# --- rounding ---------------------------------------------------------------------------------------------------------
+def to_bfloat16(x):
+    """A float32 variable rounded to the nearest bfloat16."""
+    return x.unary("bfloat16")

@@ -16,17 +16,24 @@ __global__ void copy_each(const T* x, T* y, int64_t n) {
     for (int64_t k = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; k < n; k += (int64_t)gridDim.x * blockDim.x) y[k] = x[k];
 }
 
-// y[index[r]] += or = values[r]. A thread owns a column, so that rows named twice come in the same order in every run.
+template <class T>
+__device__ void add_to(T* to, T x) { *to += x; }
+__device__ inline void add_to(__nv_bfloat16* to, __nv_bfloat16 x) { put(to, get(*to) + get(x)); }
+__device__ inline void add_to(__half* to, __half x) { put(to, get(*to) + get(x)); }
+
+// y[index[r]] += or = values[r]. A thread owns a column of every `owners`-th row (a power of two), so that rows named twice
+// come in the same order in every run.
 template <bool ADD, class T, class I>
-__global__ void give_columns(T* y, const I* index, const T* values, int64_t rows, int64_t n, int64_t width) {
-    const int64_t c = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (c >= width) return;
+__global__ void give_columns(T* y, const I* index, const T* values, int64_t rows, int64_t n, int64_t width,
+                             int64_t owners) {
+    const int64_t k = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, c = k % width, mine = k / width;
+    if (mine >= owners) return;
     for (int64_t r = 0; r < rows; r++) {
         int64_t i = index[r];
         if (i < 0) i += n;
-        if (i < 0 || i >= n) continue;
+        if (i < 0 || i >= n || (i & (owners - 1)) != mine) continue;
         T* to = y + i * width + c;
-        if (ADD) put(to, get(*to) + get(values[r * width + c]));
+        if (ADD) add_to(to, values[r * width + c]);
         else *to = values[r * width + c];
     }
 }
@@ -42,7 +49,10 @@ template <bool ADD, class T, class I>
 void give_rows(const T* x, const I* index, const T* values, T* y, int64_t rows, int64_t n, int64_t width) {
     LAUNCH(copy_each<T>, grid_for(n * width), BLOCK, 0, x, y, n * width);
     auto kernel = give_columns<ADD, T, I>;
-    if (rows * width) LAUNCH(kernel, (width + BLOCK - 1) / BLOCK, BLOCK, 0, y, index, values, rows, n, width);
+    int64_t owners = 1;
+    while (owners < 256 && owners * width < 4096) owners *= 2;
+    if (rows * width)
+        LAUNCH(kernel, (width * owners + BLOCK - 1) / BLOCK, BLOCK, 0, y, index, values, rows, n, width, owners);
 }
 
 }  // namespace card

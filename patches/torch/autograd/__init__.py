@@ -143,7 +143,7 @@ def _grads_for(tensors, grads):
         if g is None:
             if t.numel() != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            g = torch.ones(t._shape, dtype=t.dtype)
+            g = torch.ones(t._shape, dtype=t.dtype, device=t._device)
         elif g._shape != t._shape:
             raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {g._shape} and output[0] has a shape "
                                f"of {t._shape}.")

@@ -11,8 +11,10 @@ import functools
 from typing import NamedTuple
 
 from jtorch import cuda_device
+from jtorch.kernels import active
 
 from .. import _raw
+from .._dtype import CUDA
 from .._dtype import device as _device
 from .._missing import module_getattr
 from . import memory, streams
@@ -67,7 +69,7 @@ def device_count():
 
 def is_initialized():
     """Whether Jittor has been switched to the card."""
-    return bool(_raw.jt.has_cuda) and bool(_raw.jt.flags.use_cuda)
+    return active.CARD
 
 
 def init():
@@ -75,11 +77,18 @@ def init():
     if not _raw.jt.has_cuda:
         raise AssertionError("Torch not compiled with CUDA enabled: this process computes on the CPU, and `jdiff doctor` "
                              "says why")
-    if not _raw.jt.flags.use_cuda:
-        _raw.jt.flags.use_cuda = 1
+    if not active.CARD:
+        active.use_card()
 
 
-_require = init
+def place(device):
+    """Where tensors made for ``device`` (a `torch.device` of type cuda) are, after switching Jittor there: cuda:0.
+
+    Raises:
+        AssertionError: no card. RuntimeError: another card than the first.
+    """
+    _index(device)
+    return CUDA
 
 
 def _index(device=None, optional=True):

@@ -1,4 +1,4 @@
-"""Linear algebra: norms differentiate, decompositions run on the host through NumPy."""
+"""Linear algebra: norms differentiate; decompositions are NumPy's on the host, and cupy's for data on a card."""
 
 from collections import namedtuple
 
@@ -7,7 +7,7 @@ import numpy as np
 from .. import _ops_linalg as _la
 from .._missing import module_getattr
 from .._ops_linalg import cross, inverse, matmul, solve
-from .._ops_linalg import host_linalg as _host
+from .._ops_linalg import decompose as _run
 from .._ops_reduce import norm as _norm
 
 LinAlgError = np.linalg.LinAlgError
@@ -20,7 +20,7 @@ def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
 
 
 def matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
-    """Matrix norm; ``fro`` differentiates, ``nuc`` and 2 go through the singular values on the host."""
+    """Matrix norm; ``fro`` differentiates, ``nuc`` and 2 go through the singular values."""
     if ord == "fro":
         return _norm(A, 2, dim, keepdim, dtype)
     if ord in ("nuc", 2, -2):
@@ -47,52 +47,52 @@ _lstsq_result = namedtuple("linalg_lstsq", ("solution", "residuals", "rank", "si
 
 
 def svd(A, full_matrices=True, *, driver=None):
-    return _svd_result(*_host("svd", lambda a: tuple(np.linalg.svd(a, full_matrices=full_matrices)), A))
+    return _svd_result(*_run("svd", lambda la, a: tuple(la.svd(a, full_matrices=full_matrices)), A))
 
 
 def svdvals(A):
-    return _host("svdvals", lambda a: np.linalg.svd(a, compute_uv=False), A)
+    return _run("svdvals", lambda la, a: la.svd(a, compute_uv=False), A)
 
 
 def qr(A, mode="reduced"):
-    return _qr_result(*_host("qr", lambda a: tuple(np.linalg.qr(a, mode)), A))
+    return _qr_result(*_run("qr", lambda la, a: tuple(la.qr(a, mode)), A))
 
 
 def eigh(A, UPLO="L"):
-    return _eigh_result(*_host("eigh", lambda a: tuple(np.linalg.eigh(a, UPLO)), A))
+    return _eigh_result(*_run("eigh", lambda la, a: tuple(la.eigh(a, UPLO)), A))
 
 
 def eigvalsh(A, UPLO="L"):
-    return _host("eigvalsh", lambda a: np.linalg.eigvalsh(a, UPLO), A)
+    return _run("eigvalsh", lambda la, a: la.eigvalsh(a, UPLO), A)
 
 
 def cholesky(A, *, upper=False):
-    r = _host("cholesky", np.linalg.cholesky, A)
+    r = _run("cholesky", lambda la, a: la.cholesky(a), A)
     return r.mT if upper else r
 
 
 def det(A):
-    return _host("det", np.linalg.det, A)
+    return _run("det", lambda la, a: la.det(a), A)
 
 
 def slogdet(A):
-    return _slogdet_result(*_host("slogdet", lambda a: tuple(np.linalg.slogdet(a)), A))
+    return _slogdet_result(*_run("slogdet", lambda la, a: tuple(la.slogdet(a)), A))
 
 
 def pinv(A, rcond=1e-15):
-    return _host("pinv", lambda a: np.linalg.pinv(a, rcond), A)
+    return _run("pinv", lambda la, a: la.pinv(a, rcond), A)
 
 
 def matrix_rank(A):
-    return _host("matrix_rank", lambda a: np.linalg.matrix_rank(a), A).long()
+    return _run("matrix_rank", lambda la, a: la.matrix_rank(a), A).long()
 
 
 def matrix_power(A, n):
-    return _host("matrix_power", lambda a: np.linalg.matrix_power(a, n), A)
+    return _run("matrix_power", lambda la, a: la.matrix_power(a, n), A)
 
 
 def lstsq(A, B, rcond=None):
-    s = _host("lstsq", lambda a, b: np.linalg.lstsq(a, b, rcond)[0], A, B)
+    s = _run("lstsq", lambda la, a, b: la.lstsq(a, b, rcond)[0], A, B)
     return _lstsq_result(s, None, None, None)
 
 

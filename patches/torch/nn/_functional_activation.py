@@ -3,10 +3,10 @@
 import math
 
 import numpy as np
-from jtorch.kernels import activation as kernel
+from jtorch.kernels import active
 
 from .. import _engine, _raw
-from .._dtype import Size, float32
+from .._dtype import Size
 from .._elementwise import compute_dtype, finish, raw_scalar
 from .._ops_pointwise import where
 from .._ops_reduce import _softmax
@@ -27,20 +27,20 @@ def _c(value, v):
 
 
 def _activate(kind, raw, bw, x):
-    """One recorded activation: a C++ kernel each way where that applies, else the tensor operations ``raw`` and ``bw``.
+    """One recorded activation: a kernel each way where that applies, else the tensor operations ``raw`` and ``bw``.
 
     The operations also serve second derivatives, and are the reference the kernels are tested against.
     """
     if not native(x):
         return elementwise(kind, raw, x, bw)
-    r = mk(kernel.activate(kind, x._data()), x._shape, float32, x._device)
+    r = mk(active.activate(kind, x._data()), x._shape, x.dtype, x._device)
     if needs(x):
         s = x._snap()
 
         def backward(g):
-            if _engine.state.grad or g.dtype is not float32:
+            if _engine.state.grad or g.dtype is not s.dtype:
                 return (bw(g, s),)
-            return (mk(kernel.activate_backward(kind, s._data(), g._var()), s._shape, float32, g._device),)
+            return (mk(active.activate_backward(kind, s._data(), g._var()), s._shape, s.dtype, g._device),)
 
         record((r,), (x,), backward, kind)
     return r
@@ -265,15 +265,16 @@ def gated(kind, input):
         return _gated_operations(kind, input)
     rows = (input.numel() // (2 * n), 2 * n)
     shape = Size((*input._shape[:-1], n))
-    r = finish(_raw.reshape(kernel.gated(kind, _raw.reshape(input._data(), rows)), shape), shape, float32, input._device)
+    r = finish(_raw.reshape(active.gated(kind, _raw.reshape(input._data(), rows)), shape), shape, input.dtype,
+               input._device)
     if needs(input):
         s = input._snap()
 
         def backward(g):
-            if _engine.state.grad or g.dtype is not float32:
+            if _engine.state.grad or g.dtype is not s.dtype:
                 return _gated_gradient(kind, g, s)
-            v = kernel.gated_backward(kind, _raw.reshape(s._data(), rows), _raw.reshape(g._var(), (rows[0], n)))
-            return (finish(_raw.reshape(v, s._shape), s._shape, float32, g._device),)
+            v = active.gated_backward(kind, _raw.reshape(s._data(), rows), _raw.reshape(g._var(), (rows[0], n)))
+            return (finish(_raw.reshape(v, s._shape), s._shape, s.dtype, g._device),)
 
         record((r,), (input,), backward, f"gated_{kind}")
     return r

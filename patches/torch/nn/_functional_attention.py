@@ -1,9 +1,10 @@
-"""Attention. On the CPU a C++ kernel keeps the scores in the cache; tensor operations serve the rest."""
+"""Attention. A kernel does it without the matrix of scores in memory; tensor operations serve the rest."""
 
 import math
 
 import numpy as np
-from jtorch.kernels import attention as kernel
+from jtorch.kernels import active
+from jtorch.kernels.attention import rows as kernel_rows
 
 from .. import _engine, _raw
 from .._dtype import Size, bool_, float32
@@ -89,7 +90,9 @@ def _plain(q, k, v, mask, dropout_p, causal, scale, batch):
 
 
 def _fits_kernel(q, k, v, mask):
-    if _raw.jt.flags.use_cuda or q.dtype.itemsize > 4 or (mask is not None and mask.requires_grad):
+    if q.dtype.itemsize > 4 or (mask is not None and mask.requires_grad):
+        return False
+    if active.CARD and max(q._shape[-1], v._shape[-1]) > active.WIDEST:
         return False
     return all([0 not in t._shape and type(t._data()) is _raw.Var for t in (q, k, v)])
 
@@ -122,13 +125,13 @@ def _stored(x):
     return (source, order) if type(source) is _raw.Var and order[3] == 3 else (x._var(), (0, 1, 2, 3))
 
 
-def _rows(source, order):
-    return kernel.rows(_raw.cast(source, float32), order)
+def _rows(source, order, dt):
+    return kernel_rows(_raw.cast(source, dt), order)
 
 
 def _unstored(var, order, shape, dt, device):
     """The tensor of this shape whose data is stored in this order of axes."""
-    source = var if dt is float32 else _raw.cast(var, dt)
+    source = var if dt.name in active.TYPES else _raw.cast(var, dt)
     return with_order(mk(_raw.transpose(source, order), shape, dt, device), source, order)
 
 
@@ -143,7 +146,7 @@ def _kept(dropout_p, count):
 
 
 def _fused(q, k, v, mask, dropout_p, causal, scale, batch):
-    """Attention as one recorded node on the C++ kernels. Heads may lie between the rows, as a transposed
+    """Attention as one recorded node on the kernels. Heads may lie between the rows, as a transposed
     [batch, L, heads, width] has them: they are read, and the result and the gradients are stored, as they lie."""
     inputs = [_four(t, batch) for t in (q, k, v)]
     dt, device, (rows, width), (cols, wide) = q.dtype, q._device, tuple(q._shape)[-2:], tuple(v._shape)[-2:]
@@ -153,7 +156,8 @@ def _fused(q, k, v, mask, dropout_p, causal, scale, batch):
     sizes = (*tuple(inputs[0]._shape)[:2], rows, cols, width, wide)
     order = stored[0][1]
     kept = _kept(dropout_p, sizes[0] * sizes[1] * rows * cols)
-    out, lse = kernel.attention(*(_rows(*x) for x in stored), sizes, scale, causal, m, order, kept)
+    work = dt if dt.name in active.TYPES else float32
+    out, lse = active.attention(*(_rows(*x, work) for x in stored), sizes, scale, causal, m, order, kept)
     r = _unstored(out, order, (*sizes[:2], rows, wide), dt, device)
     need = [t.requires_grad for t in inputs]
     if _engine.state.grad and any(need):
@@ -167,8 +171,8 @@ def _fused(q, k, v, mask, dropout_p, causal, scale, batch):
                 for t, (source, axes) in zip(saved, stored):
                     t._v = _raw.transpose(source, axes)
                 return _differentiable_gradients(g, *saved, mask, kept, causal, scale, batch, need)
-            grads = kernel.attention_backward(*(_rows(*x) for x in stored), kernel.rows(out, order), lse,
-                                              _rows(*_stored(g)), sizes, scale, causal, m, kept)
+            grads = active.attention_backward(*(_rows(*x, work) for x in stored), kernel_rows(out, order), lse,
+                                              _rows(*_stored(g), work), sizes, scale, causal, m, kept)
             return tuple(_unstored(d, x[1], s._shape, dt, g._device) if n else None
                          for d, x, s, n in zip(grads, stored, saved, need))
 
@@ -183,7 +187,7 @@ def _differentiable_gradients(g, q, k, v, mask, kept, causal, scale, batch, need
     d, dropped = bmm_op(g, v, False, True), p
     if kept is not None:
         factor = np.unpackbits(kept[0].numpy(), count=p.numel()).astype(np.float32) / np.float32(kept[1])
-        factor = mk(factor.reshape(p._shape), p._shape, float32).to(p.dtype)
+        factor = mk(factor.reshape(p._shape), p._shape, float32, p._device).to(p.dtype)
         d, dropped = d * factor, p * factor
     d = p * (d - (d * p).sum(-1, keepdim=True)) * scale
     products = ((d, k, False), (d, q, True), (dropped, g, True))

@@ -1,6 +1,7 @@
 """What the functional modules share: autocast, argument shapes, in-place forms, wider arithmetic for half precision."""
 
 import numpy as np
+from jtorch.kernels import active
 
 from .. import _engine, _raw
 from .._dtype import Size, float32
@@ -41,8 +42,18 @@ def ntuple(value, n, name="argument"):
 
 
 def native(x):
-    """Whether the C++ kernels for float32 apply to a tensor: on the CPU, with the data in Jittor."""
-    return x.dtype is float32 and not _raw.jt.flags.use_cuda and type(x._data()) is _raw.Var
+    """Whether the fused kernels apply to a tensor: of a type they take, with the data in Jittor."""
+    return x.dtype.name in active.TYPES and type(x._data()) is _raw.Var
+
+
+def kernel_data(t, shape=None):
+    """Data of a floating-point tensor (None passes) in a type that the fused kernels take: its own or float32."""
+    if t is None:
+        return None
+    v = t._data()
+    if t.dtype.name not in active.TYPES or type(v) is not _raw.Var:
+        v = _raw.cast(_raw.to_var(v), t.dtype if t.dtype.name in active.TYPES else float32)
+    return v if shape is None or t._shape == shape else _raw.reshape(v, shape)
 
 
 def is_half(dt):

@@ -4,7 +4,7 @@ import functools
 import math
 
 import numpy as np
-from jtorch.kernels import linear as kernel
+from jtorch.kernels import active
 
 from .. import _engine, _raw
 from .._conv import conv_nd, conv_transpose_nd
@@ -14,7 +14,7 @@ from .._ops_index import take
 from .._ops_linalg import _raw_bmm, bmm_op
 from .._ops_random import engine_of
 from .._ops_shape import _reshape, unsqueeze
-from .._tensor import mk
+from .._tensor import mk, same_device
 from ._functional_common import autocast, in_place, native, needs, no_grad, ntuple, record
 
 
@@ -34,6 +34,9 @@ def linear(input, weight, bias=None):
     if w.ndim == 1:
         r = x.matmul(w)
         return r if b is None else r + b
+    place = x._device
+    if place is not w._device or (b is not None and b._device is not place):
+        same_device(x, w, b)
     if x.dtype is not w.dtype:
         raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {x.dtype.name} and {w.dtype.name}")
     n, k = w._shape
@@ -41,12 +44,12 @@ def linear(input, weight, bias=None):
     m = math.prod(lead)
     if not x._shape or last != k:
         raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({m}x{last} and {k}x{n})")
-    direct = native(x) and m and n and k and (b is None or b.dtype is float32)
+    direct = native(x) and m and n and k and (b is None or b.dtype is x.dtype)
     if direct:
-        v = kernel.linear(x._data(), w._var(), None if b is None else b._var())
+        v = active.linear(x._data(), w._var(), None if b is None else b._var())
     else:
         v = _plain(x._data(), w._data(), None if b is None else b._data(), (1, m, k), (1, n, k), (*lead, n), x.dtype)
-    r = mk(v, (*lead, n), float32, x._device) if direct else finish(v, (*lead, n), x.dtype, x._device)
+    r = mk(v, (*lead, n), x.dtype, x._device) if direct else finish(v, (*lead, n), x.dtype, x._device)
     if needs(x, w) or (b is not None and needs(b)):
         _record_linear(r, x, w, b, (1, m, k), (1, n, k), (1, m, n))
     return r
@@ -66,11 +69,11 @@ def _record_linear(r, x, w, b, sx, sw, sg):
     shape_x, shape_w, bdt = x._shape, w._shape, b.dtype if gb else None
 
     def backward(g):
-        direct = gx and not _engine.state.grad and native(g) and native(ws) and 0 not in sg
+        direct = gx and not _engine.state.grad and native(g) and native(ws) and g.dtype is ws.dtype and 0 not in sg
         g3 = None if direct and not (gw or gb) else _reshape(g, sg)
         dx = dw = db = None
         if direct:
-            dx = mk(kernel.linear_data(g._data(), ws._data()), shape_x, float32, g._device)
+            dx = mk(active.linear_data(g._data(), ws._data()), shape_x, g.dtype, g._device)
         elif gx:
             dx = _reshape(bmm_op(g3, _reshape(ws, sw)), shape_x).detach_view()
         if gw:
@@ -153,6 +156,8 @@ def _conv(name, n, input, weight, bias, stride, padding, dilation, groups):
     if isinstance(padding, str):
         x, padding = _named_padding(name, x, w, padding, stride, dilation, n)
         _check_fit(x._shape[2:], w._shape, padding, dilation)
+    if x._device is not w._device:
+        same_device(x, w, b)
     r = conv_nd(x, w, stride, padding, dilation, groups, b)
     return r.squeeze(0).detach_view() if flat else r
 
@@ -245,6 +250,8 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     if input.dtype._kind != 1:
         raise RuntimeError(f"Expected tensor for argument #1 'indices' to have scalar type Long or Int; but got "
                            f"{input.dtype!r} instead")
+    if input._device is not weight._device:
+        same_device(weight, input)
     rows, width = weight._shape
     a = input._data()
     if type(a) is np.ndarray and a.size and (a.min() < 0 or a.max() >= rows):
@@ -304,7 +311,7 @@ def embedding_bag(input, weight, offsets=None, max_norm=None, norm_type=2, scale
     m = np.zeros((len(bags), idx.size), np.float32)
     for i, bag in enumerate(bags):
         m[i, bag] = 1 / len(bag) if mode == "mean" and bag else 1
-    pick = mk(m, m.shape, float32).to(rows.dtype)
+    pick = mk(m, m.shape, float32, rows._device).to(rows.dtype)
     if per_sample_weights is not None:
         rows = rows * _reshape(per_sample_weights, (-1, 1))
     return pick.matmul(rows)

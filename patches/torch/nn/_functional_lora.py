@@ -1,7 +1,7 @@
 """A frozen linear layer with a low-rank adapter: one recorded node. peft's layer comes here through jtorch.patch_peft."""
 
 import numpy as np
-from jtorch.kernels import lora as kernel
+from jtorch.kernels import active
 
 from .. import _engine
 from .._dtype import Size, float32
@@ -12,10 +12,11 @@ from ._functional_common import native, record
 
 
 def fits(x, *weights):
-    """Whether `lora_linear` takes these: on the CPU, in float32, x [..., in] not empty and in Jittor, no autocast."""
+    """Whether `lora_linear` takes these: where there is a kernel, in float32, x [..., in] not empty and in Jittor, no
+    autocast."""
     shape = tuple(x._shape)
-    return (native(x) and not autocast_mode.ACTIVE and shape and 0 not in shape and shape[-1] == weights[0]._shape[-1]
-            and all([t.dtype is float32 for t in weights]))
+    return (active.lora is not None and native(x) and not autocast_mode.ACTIVE and shape and 0 not in shape
+            and shape[-1] == weights[0]._shape[-1] and all([t.dtype is float32 for t in weights]))
 
 
 def lora_linear(x, weight, bias, a, b, scale, p=0.0):
@@ -33,7 +34,7 @@ def lora_linear(x, weight, bias, a, b, scale, p=0.0):
     if p:
         keep = kept(tuple(shape), p)
         factor = float(np.float32(1) / np.float32(1 - p))
-    y, h = kernel.lora(x._var(), weight._var(), None if bias is None else bias._var(), a._var(), b._var(), float(scale),
+    y, h = active.lora(x._var(), weight._var(), None if bias is None else bias._var(), a._var(), b._var(), float(scale),
                        keep, factor)
     r = mk(y, Size((*shape[:-1], weight._shape[0])), float32, x._device)
     need = (a.requires_grad, b.requires_grad, x.requires_grad)
@@ -42,8 +43,8 @@ def lora_linear(x, weight, bias, a, b, scale, p=0.0):
 
         def backward(g):
             if _engine.state.grad or g.dtype is not float32:
-                return _operations(g, mk(w, weight._shape, float32), a_, b_, xs, scale, need, keep, factor)
-            d = kernel.lora_backward(g._var(), w, a_._var(), b_._var(), h, xs._var(), float(scale), need[2], keep, factor)
+                return _operations(g, mk(w, weight._shape, float32, g._device), a_, b_, xs, scale, need, keep, factor)
+            d = active.lora_backward(g._var(), w, a_._var(), b_._var(), h, xs._var(), float(scale), need[2], keep, factor)
             return (mk(d[0], a_._shape, float32, g._device) if need[0] else None,
                     mk(d[1], b_._shape, float32, g._device) if need[1] else None,
                     mk(d[2], shape, float32, g._device) if need[2] else None)
@@ -60,7 +61,7 @@ def _operations(g, w, a, b, x, scale, need, keep, factor):
     z = x
     if keep is not None:
         mask = keep.numpy() * np.float32(factor)
-        mask = mk(mask, mask.shape, float32)
+        mask = mk(mask, mask.shape, float32, x._device)
         z, low = x * mask, low * mask
     z2 = z.reshape(-1, k)
     grads = (thin.transpose(0, 1).matmul(z2), g2.transpose(0, 1).matmul(z2.matmul(a.transpose(0, 1))) * scale,

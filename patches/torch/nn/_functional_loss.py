@@ -277,7 +277,7 @@ def triplet_margin_with_distance_loss(anchor, positive, negative, *, distance_fu
 
 
 def _mask_of(host, like):
-    return mk(np.ascontiguousarray(host, dtype=np.float32), host.shape, float32).to(like.dtype)
+    return mk(np.ascontiguousarray(host, dtype=np.float32), host.shape, float32, like._device).to(like.dtype)
 
 
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):

@@ -1,20 +1,19 @@
 """Normalisations. One recorded node each; the variance is computed in two passes, in float32 at least.
 
-On the CPU a C++ kernel does a whole layer; the tensor operations beside it serve CUDA, float64, small host data and
-second derivatives, and are the reference the kernels are tested against.
+A kernel does a whole layer; the tensor operations beside it serve float64, small host data and second derivatives, and
+are the reference the kernels are tested against.
 """
 
 import math
 
-from jtorch.kernels import activation
-from jtorch.kernels import norm as kernel
+from jtorch.kernels import active
 
 from .. import _engine, _raw
 from .._dtype import float32
 from .._elementwise import finish
 from .._ops_shape import _reshape
 from .._tensor import mk
-from ._functional_common import autocast, needs, no_grad, record, widen
+from ._functional_common import autocast, kernel_data, needs, no_grad, record, widen
 
 
 def _statistics(x2, eps):
@@ -44,9 +43,9 @@ def _split(n):
 
 
 def _native(*tensors):
-    """Whether the C++ kernels apply: on the CPU, in at most single precision, with the data in Jittor."""
+    """Whether the kernels apply: in at most single precision, with the data in Jittor."""
     x = tensors[0]
-    return (type(x._data()) is _raw.Var and 0 not in x._shape and not _raw.jt.flags.use_cuda
+    return (type(x._data()) is _raw.Var and 0 not in x._shape
             and all([t is None or (t.dtype._kind == 2 and t.dtype.itemsize <= 4) for t in tensors]))
 
 
@@ -67,11 +66,11 @@ def _forward(x, rows, inner, groups, weight, bias, eps):
     """
     if _native(x, weight, bias):
         n = rows[1] // inner * groups
-        values = _single(x), _single(weight, (n,)), _single(bias, (n,))
-        y, mean, rstd = kernel.norm(*values, rows, inner, groups, eps)
-        if x.dtype is not float32:
+        values = kernel_data(x), _single(weight, (n,)), _single(bias, (n,))
+        y, mean, rstd = active.norm(*values, rows, inner, groups, eps)
+        if x.dtype.name not in active.TYPES:
             return finish(y, x._shape, x.dtype, x._device), [mean, rstd]
-        r, saved = mk(y, x._shape, float32, x._device), [mean, rstd]
+        r, saved = mk(y, x._shape, x.dtype, x._device), [mean, rstd]
         if inner > 1:
             r._norm = (y, *values, rows, inner, groups, eps, saved)
         return r, saved
@@ -123,25 +122,25 @@ def silu_of_norm(r, slope):
     SiLU's gradient as tensor operations, for second derivatives.
     """
     mark = r.__dict__.get("_norm")
-    if mark is None or mark[0] is not r._data() or _raw.jt.flags.use_cuda:
+    if mark is None or mark[0] is not r._data():
         return None
     _, x, w, b, rows, inner, groups, eps, saved = mark
-    y, mean, rstd = kernel.norm(x, w, b, rows, inner, groups, eps, True)
-    result = mk(y, r._shape, float32, r._device)
+    y, mean, rstd = active.norm(x, w, b, rows, inner, groups, eps, True)
+    result = mk(y, r._shape, r.dtype, r._device)
     if needs(r):
         saved[:] = mean, rstd  # or the norm's own kernel would run for them
-        shape, device = r._shape, r._device
+        shape, dt, device = r._shape, r.dtype, r._device
 
         def between():
-            return kernel.norm(x, w, b, rows, inner, groups, eps)[0]
+            return active.norm(x, w, b, rows, inner, groups, eps)[0]
 
         def backward(g):
             if _engine.state.grad:
-                s = mk(between(), shape, float32, device)
+                s = mk(between(), shape, dt, device)
                 s._rg, (s._node, s._out_nr) = True, edge
                 return (slope(g, s),)
-            gv = _single(g)
-            d = mk(activation.activate_backward("silu", between(), gv), shape, float32, device)
+            gv = _raw.cast(g._var(), dt)
+            d = mk(active.activate_backward("silu", between(), gv), shape, dt, device)
             d._silu = (d._v, gv, b, saved)
             return (d,)
 
@@ -151,20 +150,21 @@ def silu_of_norm(r, slope):
 
 
 def _kernel_gradients(g, x, w, saved, rows, inner, groups, need, shapes):
-    xv, gv, (mean, rstd) = _single(x), _single(g), saved
+    xv, (mean, rstd) = kernel_data(x), saved
+    gv = kernel_data(g if g.dtype is x.dtype else g.to(x.dtype))
     out = [None, None, None]
     wv = _single(w, (rows[1] // inner * groups,)) if w is not None else None
     mark = g.__dict__.get("_silu")
     if mark is not None and mark[0] is g._data() and mark[3] is saved and need[0]:
         both = need[1] or need[2]
-        out[0] = kernel.norm_silu_backward(xv, mark[1], mean, rstd, wv, mark[2], rows, inner, groups, both)
+        out[0] = active.norm_silu_backward(xv, mark[1], mean, rstd, wv, mark[2], rows, inner, groups, both)
         if both:
             out[0], gv = out[0]
     elif need[0]:
-        out[0] = kernel.norm_backward(xv, gv, mean, rstd, wv, rows, inner, groups)
+        out[0] = active.norm_backward(xv, gv, mean, rstd, wv, rows, inner, groups)
     if need[1] or need[2]:
-        out[1:] = kernel.norm_weights(xv, gv, mean, rstd, rows, inner, groups)
-    if shapes[0][1] is float32:
+        out[1:] = active.norm_weights(xv, gv, mean, rstd, rows, inner, groups)
+    if shapes[0][1].name in active.TYPES:
         out[0] = mk(out[0], *shapes[0], g._device) if need[0] else None
     else:
         out[0] = finish(out[0], *shapes[0], g._device) if need[0] else None

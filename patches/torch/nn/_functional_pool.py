@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+from jtorch.kernels import active
 
 from .. import _engine, _raw
 from .._dtype import float32, int64
@@ -127,41 +128,9 @@ def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
 
 
 # --- maxima ------------------------------------------------------------------------------------------------------------
-# Windows of one plane per thread. A NaN wins, the first of equal values wins, as in PyTorch.
-_MAX_2D = """
-    const int64_t planes = in0_shape0, h = in0_shape1, w = in0_shape2, oh = out0_shape1, ow = out0_shape2;
-    const int64_t kh = data["kh"], kw = data["kw"], sh = data["sh"], sw = data["sw"];
-    const int64_t ph = data["ph"], pw = data["pw"], dh = data["dh"], dw = data["dw"];
-    #pragma omp parallel for
-    for (int64_t c = 0; c < planes; c++) {
-        auto* x = in0_p + c * h * w;
-        for (int64_t i = 0; i < oh; i++) for (int64_t j = 0; j < ow; j++) {
-            int64_t best = -1;
-            float top = 0;
-            for (int64_t a = 0; a < kh; a++) {
-                const int64_t y = i * sh - ph + a * dh;
-                if (y < 0 || y >= h) continue;
-                for (int64_t b = 0; b < kw; b++) {
-                    const int64_t z = j * sw - pw + b * dw;
-                    if (z < 0 || z >= w) continue;
-                    const float v = x[y * w + z];
-                    if (best < 0 || v > top || v != v) { top = v; best = y * w + z; }
-                }
-            }
-            out0_p[(c * oh + i) * ow + j] = top;
-            out1_p[(c * oh + i) * ow + j] = (int)best;
-        }
-    }
-"""
-
-
 def _max_jittor(v, sizes, out, k, s, p, d):
-    planes = math.prod(v.shape) // math.prod(sizes)
-    names = ("kh", "kw", "sh", "sw", "ph", "pw", "dh", "dw")
-    data = {n: float(x) for n, x in zip(names, (*k, *s, *p, *d))}
-    shape = (planes, *out)
-    return _raw.jt.code([shape, shape], ["float32", "int32"], [_raw.reshape(v, (planes, *sizes))], cpu_src=_MAX_2D,
-                        data=data)
+    """A NaN wins, the first of equal values wins, as in PyTorch."""
+    return active.max_pool(_raw.reshape(v, (math.prod(v.shape) // math.prod(sizes), *sizes)), out, (*k, *s, *p, *d))
 
 
 def _max_host(a, cells):
@@ -186,7 +155,7 @@ def _max_pool(x, out, cells, kernel=None):
     lead, sizes = tuple(x._shape[:-n]), tuple(x._shape[-n:])
     planes, area = math.prod(lead), math.prod(sizes)
     v = x._data()
-    native = kernel is not None and n == 2 and not _raw.jt.flags.use_cuda and x.dtype.itemsize <= 4
+    native = kernel is not None and n == 2 and x.dtype.itemsize <= 4
     if native and type(v) is _raw.Var:
         top, place = _max_jittor(_raw.cast(v, float32), sizes, out, *kernel)
         index = mk(_raw.cast(place, int64), (*lead, *out), int64, x._device)
@@ -196,7 +165,7 @@ def _max_pool(x, out, cells, kernel=None):
     r = finish(_raw.reshape(top, (*lead, *out)), (*lead, *out), x.dtype, x._device)
     index._v = _raw.reshape(index._v, (*lead, *out))
     if x.requires_grad and _engine.state.grad:
-        base = mk(np.arange(planes, dtype=np.int64)[:, None] * area, (planes, 1), int64)
+        base = mk(np.arange(planes, dtype=np.int64)[:, None] * area, (planes, 1), int64, index._device)
         flat = _reshape(_reshape(index, (planes, -1)) + base, (-1,)).detach_copy()
         shape = x._shape
 

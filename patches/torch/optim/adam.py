@@ -1,11 +1,10 @@
 """Adam (Kingma and Ba, 2015) and, through ``decoupled_weight_decay``, AdamW."""
 
 import numpy as np
-from jtorch.kernels.adamw import adam_step
+from jtorch.kernels import active
 
 import torch
 
-from .. import _raw
 from .._missing import module_getattr
 from ._rule import RuleOptimizer, check_betas, check_range, flat, lerp, next_step, store
 
@@ -51,9 +50,9 @@ class Adam(RuleOptimizer):
         return state
 
     def _update_all(self, work):
-        """All float32 parameters on the CPU in one launch of our kernel; the others with `_update`, one by one."""
+        """All float32 parameters in one launch of our kernel; the others with `_update`, one by one."""
         rows, others = [], []
-        if len({id(p) for p, _ in work}) == len(work) and not _raw.jt.flags.use_cuda:
+        if len({id(p) for p, _ in work}) == len(work):
             for p, group in work:
                 state = self.state.get(p) or self._init_state(p, group)
                 moments = [state["exp_avg"], state["exp_avg_sq"]]
@@ -86,7 +85,8 @@ class Adam(RuleOptimizer):
         targets = [row[0] for row in rows]
         for k in range(3):
             targets += [row[1][k] for row in rows if k < len(row[1])]
-        found = adam_step([row[0].grad._data() for row in rows], [t._v for t in targets], counts, np.array(options), amsgrad)
+        gradients = [row[0].grad._data() for row in rows]
+        found = active.adam_step(gradients, [t._v for t in targets], counts, np.array(options), amsgrad)
         if found is None:
             return False
         for target, value in zip(targets, found):
@@ -101,7 +101,7 @@ class Adam(RuleOptimizer):
         return True
 
     def _update(self, p, grad, state, group):
-        """The same rule in tensor operations: any dtype and device, and what the kernel is tested against."""
+        """The same rule in tensor operations: any dtype, and what the kernel is tested against."""
         beta1, beta2 = group["betas"]
         lr, decay, x = float(group["lr"]), group["weight_decay"], flat(p)
         t = next_step(state)
@@ -119,10 +119,10 @@ class Adam(RuleOptimizer):
 
 
 def _plain(first, *others):
-    """Whether all are float32 on the CPU, of one shape, and no views of another tensor (a view writes to its base)."""
+    """Whether all are float32 with data, of one shape, and no views of another tensor (a view writes to its base)."""
     shape = first._shape
     for t in (first, *others):
-        if t.dtype is not torch.float32 or t._base is not None or t._shape != shape or t._device.type != "cpu":
+        if t.dtype is not torch.float32 or t._base is not None or t._shape != shape or t._device.type == "meta":
             return False
     return True
 

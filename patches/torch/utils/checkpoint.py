@@ -105,7 +105,7 @@ class _Part:
             old = leaves[i]
             leaves[i] = mk(old._data(), old.shape, old.dtype, old.device)
             fresh.append(leaves[i])
-        self.metas = tuple((x.shape, x.dtype) for x in fresh)
+        self.metas = tuple((x.shape, x.dtype, x.device) for x in fresh)
         node = _engine.Node(self.backward, tuple(edges.values()), "CheckpointBackward")
         node.metas = self.metas
         for number, x in enumerate(fresh):
@@ -148,7 +148,7 @@ class _Part:
             leaves, _ = tree_flatten(self.function(*self.args, **self.kwargs))
         inner = [i for i, x in enumerate(leaves) if _computed_since(x, start)]
         outputs = [leaves[i] for i in inner]
-        metas = tuple((x.shape, x.dtype) for x in outputs)
+        metas = tuple((x.shape, x.dtype, x.device) for x in outputs)
         if inner != self.inner or (self.check and metas != self.metas):
             raise CheckpointError(
                 "torch.utils.checkpoint: Recomputed values have different metadata than during the forward pass: "
@@ -157,7 +157,7 @@ class _Part:
 
 
 def _describe(metas):
-    return [f"{str(dtype).removeprefix('torch.')}{list(shape)}" for shape, dtype in metas]
+    return [f"{str(dtype).removeprefix('torch.')}{list(shape)}" for shape, dtype, _ in metas]
 
 
 def _snapshot(x):

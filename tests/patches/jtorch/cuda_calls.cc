@@ -15,6 +15,7 @@
 #include "lists.cu"
 #include "sum.cu"
 #include "rows.cu"
+#include "pool.cu"
 #undef code
 
 #ifdef __CUDACC__
@@ -133,6 +134,13 @@ void scale_list(const int64_t* table, int64_t rows, float factor) { scale(table,
 
 void sum_middle(int type, const void* x, void* y, int64_t outer, int64_t count, int64_t inner) {
     TYPED(sum_middle((const T*)x, (T*)y, outer, count, inner))
+}
+
+// windows: h, w, oh, ow, then height and width of kernel, stride, padding and dilation
+void max_pool(int type, const void* x, void* top, int* place, int64_t planes, const int64_t* windows) {
+    Windows z;
+    memcpy(&z, windows, sizeof z);
+    TYPED(max_pool((const T*)x, (T*)top, place, planes, z))
 }
 
 void take_rows(int type, const void* x, const int64_t* index, void* y, int64_t rows, int64_t n, int64_t width) {

@@ -3,10 +3,9 @@
 import warnings
 
 import numpy as np
-from jtorch.kernels.gradnorm import scale_all, total_norm
+from jtorch.kernels import active
 
 import torch
-from torch import _raw
 from torch._missing import module_getattr
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
@@ -19,11 +18,9 @@ def _gradients(parameters):
 
 
 def _plain(tensors):
-    """Those of ``tensors`` that hold values, or None unless all are float32 on the CPU, which our kernels take."""
-    if _raw.jt.flags.use_cuda:
-        return None
+    """Those of ``tensors`` that hold values, or None unless all are float32 with data, which our kernels take."""
     for t in tensors:
-        if t.dtype is not torch.float32 or t._device.type != "cpu":
+        if t.dtype is not torch.float32 or t._device.type == "meta":
             return None
     return [t for t in tensors if t.numel()]
 
@@ -48,7 +45,7 @@ def get_total_norm(tensors, norm_type=2.0, error_if_nonfinite=False, foreach=Non
     total = None
     values = _plain(tensors) if norm_type == 2 else None
     if values:
-        norm = total_norm([t._data() for t in values], [t.numel() for t in values])
+        norm = active.total_norm([t._data() for t in values], [t.numel() for t in values])
         if norm is not None:
             with np.errstate(over="ignore"):
                 total = torch.tensor(float(np.float32(norm)))
@@ -75,7 +72,7 @@ def clip_grads_with_norm_(parameters, max_norm, total_norm, foreach=None):
             return
         values = _plain(gradients)
         if values and all(t._base is None for t in values) and len({id(t) for t in values}) == len(values):
-            scaled = scale_all([t._v for t in values], [t.numel() for t in values], number)
+            scaled = active.scale_all([t._v for t in values], [t.numel() for t in values], number)
             if scaled is not None:
                 for t, new in zip(values, scaled):
                     t._rebind(t._v if new is None else new)

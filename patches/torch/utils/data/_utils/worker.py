@@ -70,7 +70,7 @@ def _settle_child(forked):
     torch.set_num_threads(1)
     raw = getattr(torch, "_raw", None)
     if raw is not None:
-        raw.jt.flags.use_cuda = 0  # a CUDA context does not survive a fork, and one per worker costs gigabytes
+        raw.active.use_cpu()  # a CUDA context does not survive a fork, and one per worker costs gigabytes
     if forked and raw is not None:
         import jittor_utils.lock as lock
 
