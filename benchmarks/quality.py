@@ -6,7 +6,7 @@
     python benchmarks/quality.py --only base            the base draws 200 words of its training and those held out
     python benchmarks/quality.py --only lora            the default recipe with three seeds: style, objects, score, truth
     python benchmarks/quality.py --only speed           the tiny recipe against the clock
-    python benchmarks/quality.py --write-card           also put the table into the base's model card
+    python benchmarks/quality.py --write-card           also put the tables into the models' cards
 
 It runs in either environment. Seeds are fixed. Runs, pictures and features are kept below `--out` under names that say what
 they were made from: a stopped measurement goes on where it was, and a changed model, recipe or pack is measured anew. Each
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     output = parser.add_argument_group("output")
     output.add_argument("--out", type=Path, default=ROOT / "outputs" / "quality", metavar="FOLDER", help="what is kept")
     output.add_argument("--json", type=Path, metavar="FILE", help="all figures; without it, quality.json in --out")
-    output.add_argument("--write-card", action="store_true", help="put the figures into README.md of --base")
+    output.add_argument("--write-card", action="store_true", help="put the figures into README.md of --base and --clip")
     return parser
 
 
@@ -140,10 +140,13 @@ def measure(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise UserError(f"--json: {file} cannot be written ({error.strerror}); choose another file") from None
     if arguments.write_card:
-        try:
-            put_figures(arguments.base, card_table(report))
-        except (OSError, ValueError) as error:
-            raise UserError(f"--write-card: {error}; export the base with `jdiff export` first") from None
+        for folder, own in ((arguments.clip, {"clip"}), (arguments.base, set(PARTS) - {"clip"})):
+            found = {name: part for name, part in report["parts"].items() if name in own}
+            try:
+                if found:
+                    put_figures(folder, card_table({"parts": found}))
+            except (OSError, ValueError) as error:
+                raise UserError(f"--write-card: {error}; export the model with `jdiff export` first") from None
     return 0 if passed else 1
 
 

@@ -409,16 +409,19 @@ def test_every_figure_is_printed_with_its_goal_and_the_exit_code_says_whether_al
     assert list(json.loads((tmp_path / "out" / "quality.json").read_text())["parts"]) == ["vae"]
 
 
-def test_the_card_gets_the_figures(command, capsys, tmp_path):
+def test_each_card_gets_the_figures_of_its_model(command, capsys, tmp_path):
     from jdiff_style.hashes import check_sums
 
     run, _ = command
     assert run("--only", "vae", "--write-card") == 1 and "--write-card: " in capsys.readouterr().err
-    (tmp_path / "base" / "README.md").write_text("# A model\n<!-- figures -->\n<!-- end of figures -->\nend\n")
-    assert run("--only", "vae", "--write-card") == 0
-    text = (tmp_path / "base" / "README.md").read_text()
-    assert "| PSNR | 27 dB | at least 26 dB | reached |" in text and text.endswith("end\n")
-    check_sums(tmp_path / "base", "base")
+    for name in ("base", "clip"):
+        (tmp_path / name / "README.md").write_text("# A model\n<!-- figures -->\n<!-- end of figures -->\nend\n")
+    assert run("--only", "vae", "clip", "--write-card") == 0
+    base, clip = ((tmp_path / name / "README.md").read_text() for name in ("base", "clip"))
+    assert "| PSNR | 27 dB | at least 26 dB | reached |" in base and "top 5" not in base and base.endswith("end\n")
+    assert "| top 5 | 0.9 | at least 0.8 | reached |" in clip and "PSNR" not in clip and clip.endswith("end\n")
+    for name in ("base", "clip"):
+        check_sums(tmp_path / name, name)
 
 
 @pytest.mark.parametrize(
