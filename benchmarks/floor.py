@@ -152,7 +152,7 @@ def main() -> None:
         return
     import run
 
-    titles = {name: title for table in run.all_workloads().values() for name, (title, *_) in table.items()}
+    titles = {name: title for table in run.titles_of(run.all_workloads()).values() for name, title in table.items()}
     if unknown := set(options.names) - set(titles):
         sys.exit(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(titles)}")
     for name in options.names:

@@ -135,6 +135,11 @@ def all_workloads() -> dict[str, dict[str, list[Any]]]:
     return dict(zip(("workloads", "kernels", "scoring"), json.loads(done.stdout)))
 
 
+def titles_of(tables: dict[str, dict[str, list[Any]]]) -> dict[str, dict[str, str]]:
+    """The titles in what `all_workloads` gives, per table by name."""
+    return {kind: {name: title for name, (title, *_) in rows.items()} for kind, rows in tables.items()}
+
+
 def main() -> None:
     """Parse the command line, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,7 +169,7 @@ def main() -> None:
     if unknown := set(options.names) - set(known):
         sys.exit(f"no such workload: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     names = options.names or [n for n in known if not (options.light and "full" in n)]
-    titles = {kind: {name: title for name, (title, *_) in rows.items()} for kind, rows in tables.items()}
+    titles = titles_of(tables)
     rows: dict[str, Row] = {}
     began, where = time.monotonic(), ""
     target = options.json or Path(tempfile.gettempdir()) / "jdiff-benchmark.json"

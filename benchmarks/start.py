@@ -23,7 +23,7 @@ from typing import Any
 
 import results
 from results import STARTS
-from run import ROOT, SIDES, all_workloads
+from run import ROOT, SIDES, all_workloads, titles_of
 
 
 def command(what: str, python: Path, folder: Path, options: argparse.Namespace) -> list[str]:
@@ -104,8 +104,8 @@ def main() -> None:
         rows[name] = measure(name, options)
         print(results.start_line(STARTS[name], rows[name]), flush=True)
     if options.write:
-        titles = {kind: {name: title for name, (title, *_) in table.items()} for kind, table in all_workloads().items()}
-        results.write(results.merge(results.read(), "starts", options.threads, where, rows), titles)
+        found = results.merge(results.read(), "starts", options.threads, where, rows)
+        results.write(found, titles_of(all_workloads()))
     print(where)
 
 
