@@ -18,7 +18,7 @@ from jdiff_style.captions import object_words
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, choose_device
 from jdiff_style.hashes import check_sums
-from jdiff_style.pretrain_base import plain_caption
+from jdiff_style.pretrain_base import WORDS_FILE, plain_caption
 from jdiff_style.pretrain_data import IMAGES_FILE, METADATA_FILE, OTHER_STYLES, evenly, read_pictures, to_pixels
 from jdiff_style.pretrain_vae import psnr
 from jdiff_style.progress import Progress
@@ -160,6 +160,13 @@ def measure_base(settings: Settings, networks: Networks) -> Figures:
     if not len(numbers):
         raise UserError(f"--style: {settings.style!r} is no style of {settings.data}")
     objects = data.objects(numbers)
+    try:
+        known = set((settings.base / WORDS_FILE).read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise UserError(
+            f"--base: {settings.base / WORDS_FILE} says what it was trained on, and cannot be read ({error.strerror}); "
+            f"export the base again with `jdiff export`"
+        ) from None
     candidates, _ = networks.look([data.images[n] for n in numbers], f"true pictures, {settings.style}")
     texts = networks.clip_texts(objects)
     figures: Figures = {}
@@ -169,6 +176,8 @@ def measure_base(settings: Settings, networks: Networks) -> Figures:
     }
     for split, (kind, goal) in goals.items():
         words = data.objects(data.where(style=settings.style, split=split))
+        if split == "train":
+            words = [word for word in words if word in known]
         words = [words[n] for n in evenly(len(words), settings.words)]
         if not words:
             continue

@@ -49,8 +49,8 @@ LIMITS = {
     ],
     "base": [
         "It draws one object on a plain ground, as its data do: no scenes, no people doing things, no text.",
-        "It knows the object names, keywords and style words of its data. Words that were held out are reported and usually "
-        "come out as something like them or as nothing.",
+        "It knows the object names in `words.txt`, their keywords and the style words of its data. Other words come out as "
+        "something like them or as nothing.",
         "{side} px; other sizes were not trained.",
         "No safety checker: it has seen nothing that would need one.",
     ],

@@ -28,6 +28,7 @@ from jdiff_style import checkpoint, runs, schema
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.hashes import write_sums
 from jdiff_style.model_card import write_card
+from jdiff_style.muon import Muon
 from jdiff_style.pretrain_base import BaseStage
 from jdiff_style.pretrain_clip import ClipStage
 from jdiff_style.pretrain_recipe import PretrainRecipe
@@ -93,23 +94,34 @@ def make_stage(recipe: PretrainRecipe) -> Stage:
     return kinds[recipe.stage](recipe)
 
 
+def make_optimizer(stage: Stage) -> torch.optim.AdamW:
+    """The recipe's optimiser over the stage's trained parameters; a group's `share` is its part of the learning rate."""
+    recipe, groups = stage.recipe, []
+    muon = recipe.optimizer == "muon"
+    for name, module in stage.parts.items():
+        # Muon is for what lies between two layers: embeddings are looked up, and the ends of a UNet or VAE see few channels.
+        ends = {id(p) for m in module.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
+        ends |= {id(p) for key, p in module.named_parameters() if {"conv_in", "conv_out"} & set(key.split("."))}
+        kinds: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for p in module.parameters():
+            if p.requires_grad:
+                matrix = p.dim() > 1  # no weight decay on biases, norms and other vectors
+                kinds.setdefault((matrix, muon and matrix and id(p) not in ends), []).append(p)
+        for (matrix, hidden), chosen in sorted(kinds.items(), reverse=True):
+            group = {"params": chosen, "weight_decay": recipe.weight_decay if matrix else 0.0}
+            groups.append({**group, "share": stage.rates.get(name, 1.0), **({"muon": hidden} if muon else {})})
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "betas": (0.9, recipe.beta2), "eps": 1e-8, "fused": True}
+    if not muon:
+        return torch.optim.AdamW(groups, **options)
+    return Muon(groups, dtype=torch.bfloat16 if recipe.mixed_precision == "bf16" else torch.float32, **options)
+
+
 class Pretrainer:
     """One run: a stage, its optimiser, its averaged weights and the loop over them."""
 
     def __init__(self, stage: Stage):
         self.stage, self.recipe = stage, stage.recipe
-        groups = []
-        for name, module in stage.parts.items():
-            share = stage.rates.get(name, 1.0)
-            parameters = [p for p in module.parameters() if p.requires_grad]
-            for decay in (True, False):  # no weight decay on biases, norms and other vectors
-                chosen = [p for p in parameters if (p.dim() > 1) == decay]
-                if chosen:
-                    weight_decay = self.recipe.weight_decay if decay else 0.0
-                    groups.append({"params": chosen, "weight_decay": weight_decay, "share": share})
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=self.recipe.learning_rate, betas=(0.9, self.recipe.beta2), eps=1e-8, fused=True
-        )
+        self.optimizer = make_optimizer(stage)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.average = [p.detach().clone() for p in self.parameters] if self.recipe.ema_decay else []
 

@@ -27,6 +27,7 @@ from jdiff_style.progress import Progress
 
 BATCH, SAMPLE_STREAM, VALIDATION_STREAM = 32, 200, 201
 LATENTS_FILE, LATENTS_SUM_FILE = "latents.npy", "latents.sha256"
+WORDS_FILE = "words.txt"
 LABEL = 12
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class BaseStage(Stage):
 
     def __init__(self, recipe: BaseRecipe):
         super().__init__(recipe)
+        if recipe.words is not None:
+            self.data.keep(Path(recipe.words))
         self.vae = load_part(recipe.vae, "vae", AutoencoderKL).to(self.device).requires_grad_(False).eval()
         self.tokenizer = load_part(recipe.clip, "clip", CLIPTokenizer)
         self.text_encoder = load_part(recipe.clip, "clip", CLIPTextModel).to(self.device)
@@ -88,9 +91,11 @@ class BaseStage(Stage):
         self.latents = np.empty(0, dtype=np.float32)
 
     def inputs(self) -> dict[str, str]:
-        """Fingerprints of the data and of both finished models."""
-        models = {name: model_folder(getattr(self.recipe, name), name) for name in ("vae", "clip")}
-        return {**super().inputs(), **{name: sha256(folder / SUMS_FILE) for name, folder in models.items()}}
+        """Fingerprints of the data, of the words and of both finished models."""
+        files = {name: model_folder(getattr(self.recipe, name), name) / SUMS_FILE for name in ("vae", "clip")}
+        if self.recipe.words is not None:
+            files["words"] = Path(self.recipe.words)
+        return {**super().inputs(), **{name: sha256(file) for name, file in files.items()}}
 
     def prepare(self, run: Path) -> None:
         """Encode every picture once; `latents.npy` in the run folder keeps them for resuming. float32 N × c × h × w."""
@@ -212,7 +217,9 @@ class BaseStage(Stage):
         return sheet
 
     def export(self, folder: Path) -> None:
-        """The whole Stable Diffusion in diffusers layout, float16."""
+        """The whole Stable Diffusion in diffusers layout, float16, and the names of all objects that it was trained on."""
+        known = dict.fromkeys(self.data.items[number].object for number in self.data.train)
+        runs.write_text(folder / WORDS_FILE, "".join(f"{name}\n" for name in known))
         self._pipeline(half_copy(self.vae), half_copy(self.text_encoder), half_copy(self.unet)).save_pretrained(str(folder))
 
 

@@ -71,6 +71,24 @@ class PretrainData:
             raise UserError(f"data: {folder / METADATA_FILE} has no line with split train")
         self.styles = list(dict.fromkeys(item.style for item in self.items))
 
+    def keep(self, file: Path) -> None:
+        """Leave in `train` only the objects that the text file names, one on each line; UserError for unknown names."""
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"words: cannot read {file}: {getattr(error, 'strerror', None) or error}") from None
+        names = {object_words(line) for line in lines if line.strip()}
+        kept = np.array([number for number in self.train if self.items[number].object in names], dtype=np.int64)
+        unknown = names - {self.items[number].object for number in kept}
+        if unknown:
+            raise UserError(
+                f"words: {file} names {len(unknown)} objects without a training picture in {self.folder}, among them "
+                f"{sorted(unknown)[0]!r}"
+            )
+        if not names:
+            raise UserError(f"words: {file} is empty; write one object on each line")
+        self.train = kept
+
     def fingerprint(self) -> str:
         """SHA-256 over both files."""
         digest = hashlib.sha256()

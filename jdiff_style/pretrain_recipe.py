@@ -27,12 +27,16 @@ class PretrainRecipe:
 
     steps: int = field(1000, HYPER, "optimiser steps", "STEPS", low=1, high=10**8)
     batch_size: int = field(32, HYPER, "pictures in a step", "IMAGES", low=1, high=4096)
-    learning_rate: float = field(3e-4, HYPER, "AdamW's rate between warm-up and cool-down", "RATE", above=0.0, high=1.0)
+    optimizer: str = field(
+        "adamw", HYPER, "muon makes every update of a matrix orthogonal, and is AdamW for the rest", "NAME",
+        choices=("adamw", "muon"),
+    )  # fmt: skip
+    learning_rate: float = field(3e-4, HYPER, "the rate between warm-up and cool-down", "RATE", above=0.0, high=1.0)
     warmup_steps: int = field(100, HYPER, "steps over which the rate rises linearly from 0", "STEPS", low=0, high=10**8)
     cooldown_steps: int = field(
         0, HYPER, "last steps, over which the rate falls linearly to 0", "STEPS", low=0, high=10**8
     )
-    weight_decay: float = field(1e-2, HYPER, "AdamW weight decay", "FACTOR", low=0.0, high=10.0)
+    weight_decay: float = field(1e-2, HYPER, "decoupled weight decay", "FACTOR", low=0.0, high=10.0)
     beta2: float = field(0.99, HYPER, "AdamW's decay of the squared gradients", "FACTOR", low=0.5, high=0.99999)
     max_grad_norm: float = field(1.0, HYPER, "gradient norm is clipped to this; 0 clips nothing", "NORM", low=0.0, high=1e6)
     ema_decay: float = field(
@@ -147,6 +151,9 @@ class BaseRecipe(TextRecipe):
     stage: str = field("base", MAIN, "what is trained", "STAGE", choices=("base",))
     vae: Optional[str] = field(None, MAIN, "a vae run, or the folder it was exported to", "FOLDER", path=True)
     clip: Optional[str] = field(None, MAIN, "a clip run, or the folder it was exported to", "FOLDER", path=True)
+    words: Optional[str] = field(
+        None, MAIN, "only the objects in this file, a name on each line, are drawn; without it all are", "FILE", path=True
+    )
     channels: tuple[int, ...] = field(
         (64, 128, 224), MODEL, "width of each level, each level halving the side after the first", "WIDTHS",
         low=4, high=4096,

@@ -75,8 +75,10 @@ def world(tmp_path):
         (folder / "prompt.json").write_text(json.dumps({str(n): word for n, word in enumerate(ASKED)}))
         about[folder.name] = {"style": f"set-{style}"}
     (pack / "about.json").write_text(json.dumps(about))
-    nothing = tmp_path / "nothing"
-    return quality_parts.Settings(nothing, nothing, data, pack, nothing, nothing, tmp_path / "out", "cpu", SEEDS)
+    nothing, base = tmp_path / "nothing", tmp_path / "base"
+    base.mkdir()
+    (base / "words.txt").write_text("".join(f"{name}\n" for name in OBJECTS[:12]))
+    return quality_parts.Settings(base, nothing, data, pack, nothing, nothing, tmp_path / "out", "cpu", SEEDS)
 
 
 def drawer(with_lora, alone):
@@ -196,6 +198,12 @@ def test_base_pictures_are_searched_among_all_true_pictures(world, monkeypatch):
     assert found["top1_held_out"].value == 1.0 and found["top1_held_out"].details["pictures"] == 4
     found = base_part(world, monkeypatch, lambda number: number if number % 3 == 0 else (number + 1) % 12)
     assert found["top1"].value == pytest.approx(4 / 12) and found["top1"].passed is False
+    (world.base / "words.txt").write_text("".join(f"{name}\n" for name in OBJECTS[:12:3]))  # the words it was taught
+    found = base_part(world, monkeypatch, lambda number: number if number % 3 == 0 else (number + 1) % 12)
+    assert found["top1"].value == 1.0 and found["top1"].details == {"pictures": 4, "candidates": 16}
+    (world.base / "words.txt").unlink()
+    with pytest.raises(UserError, match="words.txt says what it was trained on"):
+        base_part(world, monkeypatch, lambda number: number)
 
 
 def test_clip_is_asked_among_the_names_of_all_objects(world, monkeypatch):

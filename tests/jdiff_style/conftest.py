@@ -108,7 +108,7 @@ STAGES = {
         "merges": 60, "max_tokens": 16, "text_width": 16, "text_layers": 1, "head_width": 8, "projection": 16,
     },
     "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2,
-             "pooled_text": True, "timestep_power": 0.5},
+             "pooled_text": True, "timestep_power": 0.5, "optimizer": "muon", "words": "words.txt"},
 }  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def pretrain_recipes():
 
     def write(folder):
         write_pretrain_data(folder / "data")
+        (folder / "words.txt").write_text("thing a\nthing c\nthing_d\n\nthing h\n")
         recipes = {}
         for stage, own in STAGES.items():
             recipes[stage] = folder / f"{stage}.yaml"

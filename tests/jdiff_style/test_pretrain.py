@@ -39,7 +39,7 @@ def test_a_run_leaves_log_checkpoints_and_a_result(trained, stage):
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
     check_sums(run / "result", "result")
     card = json.loads((run / "result" / "training.json").read_text())
-    assert card["steps"] == 6 and card["training_pictures"] == 16 and card["held_out_pictures"] == 4
+    assert card["steps"] == 6 and card["training_pictures"] == (8 if stage == "base" else 16) and card["held_out_pictures"] == 4
     assert "data" not in card["recipe"] and card["last_measurement"]["step"] == 6
     if stage != "clip":
         assert (run / "samples" / "step-00000006.png").is_file()
@@ -112,6 +112,8 @@ def test_the_result_is_a_stable_diffusion_that_draws(trained):
     assert picture.size == (16, 16)
     assert pipeline.scheduler.config.prediction_type == "v_prediction" and pipeline.tokenizer.model_max_length == 16
     assert pipeline.vae.config.scaling_factor != 0.18215
+    assert (folder / "words.txt").read_text().splitlines() == ["thing a", "thing c", "thing d", "thing h"]
+    assert json.loads((folder / "training.json").read_text())["training_pictures"] == 8
 
 
 def test_weights_are_float16_on_disk(trained):
@@ -218,6 +220,24 @@ def test_a_base_without_its_models_says_which(jdiff, trained):
     ):
         code, _, err = jdiff("train", "--stage", "base", "--data", data, *words)
         assert code == 1 and message in err, err
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "words.txt is empty"),
+        ("thing a\nthing z\n", "names 1 objects without a training picture"),
+        ("thing e\n", "among them 'thing e'"),  # held out
+        (None, "words: cannot read"),
+    ],
+)
+def test_words_that_cannot_be_trained(jdiff, trained, tmp_path, text, message):
+    data, file = trained["vae"].parents[1] / "data", tmp_path / "words.txt"
+    if text is not None:
+        file.write_text(text)
+    models = ["--vae", trained["vae"], "--clip", trained["clip"]]
+    code, _, err = jdiff("train", "--stage", "base", "--data", data, "--words", file, *models, "--out", tmp_path / "out")
+    assert code == 1 and message in err and len(err.strip().splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
 def test_help_and_dry_run_follow_the_stage(jdiff, tmp_path, pretrain_recipes):
