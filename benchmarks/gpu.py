@@ -104,6 +104,19 @@ def cases(device: str) -> dict[str, Callable[[], tuple[Callable[[], object], Cal
 
         return prepare
 
+    def picture(size, dtype):
+        def prepare():
+            model, decoder = (m.to(device, getattr(torch, dtype)) for m in (workloads.unet(size), workloads.vae()))
+            draw, state = workloads.drawing(model, decoder), {}
+
+            def step():
+                state["latents"], state["picture"] = draw()
+                return list(state.values())
+
+            return step, lambda: back(**state)
+
+        return prepare
+
     def adamw():
         """Clipping and AdamW over 4 million float32 values in 100 tensors, LoRA-shaped."""
         weights = [torch.nn.Parameter(given(i, *((64, 640) if i % 2 else (640, 64)), dtype="float32")) for i in range(100)]
@@ -138,6 +151,7 @@ def cases(device: str) -> dict[str, Callable[[], tuple[Callable[[], object], Cal
     for size in ("mini", "full"):
         for dtype in ("float16", "float32"):
             found |= {f"unet-{size} {dtype}": unet(size, dtype), f"lora-{size} {dtype}": lora(size, dtype)}
+            found[f"picture-{size} {dtype}"] = picture(size, dtype)
     return found
 
 

@@ -48,12 +48,14 @@ class TrainingData:
         order = np.random.default_rng(derive_seed(self.recipe.seed, ORDER, epoch)).permutation(len(self.epoch_list))
         return self.epoch_list[int(order[place])]
 
-    def batch(self, step: int, micro: int) -> Batch:
-        """The batch of one forward pass: `step` counts optimiser steps, `micro` the passes within one, both from 0."""
+    def batch(self, step: int, micro: int, share: slice = slice(None)) -> Batch:
+        """The batch of one forward pass, or a `share` of it: `step` counts optimiser steps, `micro` the passes within one,
+        both from 0.
+        """
         recipe = self.recipe
         first = (step * recipe.grad_accumulation + micro) * recipe.batch_size
         pixels, captions, keys = [], [], []
-        for sample in range(first, first + recipe.batch_size):
+        for sample in range(first, first + recipe.batch_size)[share]:
             index = self.index(sample)
             style, image = self.records[index]
             rng = np.random.default_rng(derive_seed(recipe.seed, PICTURE, sample))

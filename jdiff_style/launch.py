@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any, Optional
 
-from jdiff_style import checkpoint, grid, lora, pretrain_launch, resume, runs
+from jdiff_style import checkpoint, data_parallel, grid, lora, pretrain_launch, resume, runs
 from jdiff_style.base import check_base, resolve_base
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.packs import Pack, load_pack
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 # What may change between the parts of one run. Everything else decides the weights and must stay.
 RESUMABLE = {
     "steps",
+    "processes",
     "checkpoint_every",
     "keep_checkpoints",
     "grid_styles",
@@ -40,6 +41,7 @@ def start_run(recipe: Any) -> Path:
     pack = read_pack(recipe)
     out = Path(recipe.out).expanduser()
     pick_device(recipe.device)
+    data_parallel.check(recipe.processes, recipe.batch_size, recipe.device)
     base = _base_folder(recipe, out)
     fixed = dataclasses.replace(recipe, pack=str(pack.path.resolve()), base=str(base.resolve()))
     inputs = {"pack": pack.fingerprint(), "base": runs.base_fingerprint(base)}
@@ -66,6 +68,7 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
     if recipe.stage != "lora":
         return pretrain_launch.resume_pretraining(run, recipe, before)
     resume.refuse_changes(recipe, before, RESUMABLE)
+    data_parallel.check(recipe.processes, recipe.batch_size, recipe.device)
     pack = read_pack(recipe)
     base = Path(recipe.base)
     check_base(base)
@@ -87,6 +90,18 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
         log.info("going on after step %d of %d", start, recipe.steps)
         _work(trainer, run, start)
     return run
+
+
+def load_trainer(run: Path, start: int) -> Trainer:
+    """The run's trainer as it was after step `start`, for a process that helps with it; UserError if that is not stored."""
+    recipe, _ = resume.stored_recipe(run, {})
+    trainer = Trainer(recipe, read_pack(recipe), Path(recipe.base))
+    if start:
+        step, folder = checkpoint.newest_good(run) or (0, run)
+        if step != start:
+            raise UserError(f"{run}: the newest good checkpoint is that of step {step}, not {start}")
+        trainer.restore(folder)
+    return trainer
 
 
 def read_pack(recipe: Recipe) -> Pack:
@@ -117,8 +132,9 @@ def _base_folder(recipe: Recipe, out: Path) -> Path:
 def _work(trainer: Trainer, run: Path, start: int) -> None:
     recipe = trainer.recipe
     try:
-        with checkpoint.disk_trouble(run, "the log"):
-            trainer.train(run, start)
+        processes = data_parallel.started(run, start, recipe.processes, recipe.device)
+        with checkpoint.disk_trouble(run, "the log"), processes as group:
+            trainer.train(run, start, group)
         with checkpoint.disk_trouble(run, "the result"):
             trainer.write_result(run)
             if recipe.grid_styles > 0:

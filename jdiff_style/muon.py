@@ -1,9 +1,9 @@
 """Muon: momentum whose every matrix is replaced by the nearest orthogonal one, and AdamW for all that is not a matrix.
 
-Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the size of the update follows Liu et al. 2025,
-"Muon is scalable for LLM training", section 2.2, so that rates and weight decay are those of AdamW. A convolution's weight is
-the matrix out × (in · height · width). All singular values of an update are equal, so what few pictures ask for is
-learnt as fast as what all ask for.
+Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the size of the update follows Liu et al.
+2025, "Muon is scalable for LLM training", section 2.2, so that rates and weight decay are those of AdamW. A convolution's
+weight is the matrix out × (in · height · width). All singular values of an update are equal, so what few pictures ask for
+is learnt as fast as what all ask for.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ PLAN = (2, 2, 1)  # five steps in all
 class Muon(torch.optim.AdamW):
     """Parameter groups with `muon: True` get Muon's update, the others AdamW's.
 
-    All groups take AdamW's options; Muon's take `momentum` (Nesterov's, default 0.95) too and use no `betas` and no `eps`; it
-    orthogonalises in `dtype`, for which bfloat16 is enough (Jordan et al.).
-    Weight decay is decoupled in both. The state of a matrix is a tensor of its shape, `momentum_buffer`.
+    All groups take AdamW's options; Muon's take `momentum` (Nesterov's, default 0.95) too and use no `betas` and no `eps`.
+    Matrices are made orthogonal in `dtype`, for which bfloat16 is enough (Jordan et al.). Weight decay is decoupled in both.
+    The state of a matrix is a tensor of its shape, `momentum_buffer`.
     """
+
+    param_groups: list[dict[str, Any]]
 
     def __init__(
         self, params: Iterable[dict[str, Any]], momentum: float = 0.95, dtype: torch.dtype = torch.float32, **options: Any
@@ -75,7 +77,7 @@ class Muon(torch.optim.AdamW):
 
 
 def orthogonalised(matrices: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """The matrices (batch × rows × columns) with all singular values near 1, by the quintic Newton-Schulz iteration in `dtype`.
+    """The matrices (batch × rows × columns) with all singular values near 1: the quintic Newton-Schulz iteration in `dtype`.
 
     A step multiplies X by a polynomial of X Xᵀ, and those commute. So two steps share one X Xᵀ: the second one's is
     computed from the first's, which for long matrices is much less work. With more than two, bfloat16 loses the smallest

@@ -109,6 +109,10 @@ class Recipe:
     )
 
     device: str = field("auto", SPEED, "where to compute", "DEVICE", choices=("auto", "cpu", "cuda"))
+    processes: int = field(
+        1, SPEED, "processes that share every batch: one for each GPU of this machine, or of a CPU's cores", "COUNT",
+        low=1, high=1024,
+    )  # fmt: skip
     mixed_precision: str = field(
         "no",
         SPEED,

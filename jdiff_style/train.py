@@ -1,8 +1,8 @@
 """Training a packed LoRA on a Stable Diffusion.
 
 Supported: SD 1.x and 2.x (epsilon and v prediction), LoRA and DoRA on UNet and text encoder, LoRA+ rates, min-SNR
-weighting, gradient accumulation and checkpointing, half precision, one device, checkpoints with bit-equal resume.
-Not supported: SDXL, several devices, training of full weights, prior preservation.
+weighting, gradient accumulation and checkpointing, half precision, one process or several that share each batch
+(data_parallel.py), checkpoints with bit-equal resume. Not supported: SDXL, training of full weights, prior preservation.
 
 The random draws of a step depend only on the seed and the step, never on what ran before. That is what makes an
 interrupted and resumed run end with the same bits as one that was never interrupted.
@@ -20,13 +20,14 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 import torch
 
 from jdiff_style import checkpoint, lora, runs
 from jdiff_style.base import Base, load_base
 from jdiff_style.captions import make_caption
+from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.losses import Loss, make_loss
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 STATE_FILE = "state.json"
+ALONE = Group()
 
 
 class Trainer:
@@ -113,43 +115,61 @@ class Trainer:
                 long[0],
             )
 
-    def train(self, run: Path, start: int) -> None:
-        """Run the optimiser steps from `start` to the recipe's end, saving in `run`; Interrupted after Ctrl-C."""
+    def train(self, run: Path, start: int, group: Group = ALONE) -> None:
+        """Run the optimiser steps from `start` to the recipe's end; Interrupted after Ctrl-C.
+
+        The leading process of `group` saves in `run`; the others write nothing.
+        """
         recipe, began = self.recipe, time.monotonic()
-        progress = Progress("training", recipe.steps, start)
-        training_log = runs.TrainingLog(run, start)
-        with contextlib.closing(training_log), contextlib.closing(progress), stop_on_interrupt() as stop:
+        with contextlib.ExitStack() as stack:
+            stop = stack.enter_context(stop_on_interrupt())
+            if group.leads:
+                training_log = stack.enter_context(contextlib.closing(runs.TrainingLog(run, start)))
+                progress = stack.enter_context(contextlib.closing(Progress("training", recipe.steps, start)))
             for step in range(start, recipe.steps):
-                total = 0.0
-                for micro in range(recipe.grad_accumulation):
-                    batch = self.data.batch(step, micro)
-                    generator = torch.Generator().manual_seed(derive_seed(recipe.seed, NOISE, step, micro))
-                    torch.manual_seed(derive_seed(recipe.seed, DROPOUT, step, micro))
-                    with self.autocast():
-                        latents = self.encode_images(batch, generator)
-                        noise = torch.randn(latents.shape, generator=generator).to(self.device)
-                        timesteps = self.draw_timesteps(len(latents), generator)
-                        noisy = self.base.noise_scheduler.add_noise(latents, noise, timesteps)
-                        text = self.encode_text(batch.captions)
-                        prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
-                        loss = self.loss(prediction, latents, noise, timesteps) / recipe.grad_accumulation
-                    (self.scaler.scale(loss) if self.scaler else loss).backward()
-                    total += float(loss.detach())
+                own = sum(self.accumulate(step, micro, group) for micro in range(recipe.grad_accumulation))
+                total, stopping = group.add(own, float(stop.is_set()))
                 if not math.isfinite(total):
                     raise UserError(
                         f"the loss became {total} at step {step + 1}; start a new run with a lower learning_rate "
                         f"(now {recipe.learning_rate:g}) or mixed_precision: no"
                     )
+                group.add_gradients(self.parameters)
                 rate = self.step_optimizer(step)
-                training_log.add(step=step + 1, loss=total, lr=rate, seconds=round(time.monotonic() - began, 3))
-                progress.update(step + 1, loss=f"{total:.4f}")
-                due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
-                if due or stop.is_set() or step + 1 == recipe.steps:
-                    self.save(run, step + 1)
-                if stop.is_set():
+                if group.leads:
+                    training_log.add(step=step + 1, loss=total, lr=rate, seconds=round(time.monotonic() - began, 3))
+                    progress.update(step + 1, loss=f"{total:.4f}")
+                    due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
+                    if due or stopping or step + 1 == recipe.steps:
+                        self.save(run, step + 1)
+                if stopping:
                     raise Interrupted(
                         f"stopped after step {step + 1} of {recipe.steps}, which is saved. {runs.how_to_resume(run)}"
                     )
+
+    def accumulate(self, step: int, micro: int, group: Group) -> float:
+        """One forward and backward pass over the group's share of a batch; its part of the step's loss."""
+        recipe = self.recipe
+        share = group.share(recipe.batch_size)
+        batch = self.data.batch(step, micro, share)
+        parts = recipe.grad_accumulation * (recipe.batch_size / len(batch.keys))
+        generator = torch.Generator().manual_seed(derive_seed(recipe.seed, NOISE, step, micro))
+        # Every process draws masks of its own; the first one's are those of a process alone.
+        torch.manual_seed(derive_seed(recipe.seed, DROPOUT, step, micro, *([group.rank] if group.rank else [])))
+        with self.autocast():
+            latents = self.encode_images(batch, generator, share)
+            noise = self.draw_noise(latents.shape, generator, share)
+            timesteps = self.draw_timesteps(recipe.batch_size, generator)[share]
+            noisy = self.base.noise_scheduler.add_noise(latents, noise, timesteps)
+            text = self.encode_text(batch.captions)
+            prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
+            loss = self.loss(prediction, latents, noise, timesteps) / parts
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+        return float(loss.detach())
+
+    def draw_noise(self, shape: Sequence[int], generator: torch.Generator, share: slice) -> torch.Tensor:
+        """A share of the standard normal numbers of a whole batch, float32; `shape` is that of the share."""
+        return torch.randn((self.recipe.batch_size, *shape[1:]), generator=generator)[share].to(self.device)
 
     def step_optimizer(self, step: int) -> float:
         """Clip the gradients, set the rates of this step, update, forget the gradients; returns the rate of lora_A."""
@@ -174,7 +194,7 @@ class Trainer:
         length = self.base.noise_scheduler.config.num_train_timesteps
         return torch.randint(0, length, (count,), generator=generator).to(self.device)
 
-    def encode_images(self, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+    def encode_images(self, batch: Batch, generator: torch.Generator, share: slice) -> torch.Tensor:
         """Latents, float32 batch × 4 × side/8 × side/8, drawn from the VAE's distribution and scaled for the UNet."""
         with torch.no_grad(), self.full_precision():
             if self.recipe.cache_latents:
@@ -186,7 +206,7 @@ class Trainer:
                 moments = self._moments(batch.pixels)
             # Drawn here and not by the VAE, so that the same generator gives the same latents on every device.
             mean, log_variance = moments.chunk(2, dim=1)
-            draw = torch.randn(mean.shape, generator=generator).to(self.device)
+            draw = self.draw_noise(mean.shape, generator, share)
             latents = mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * draw
             return latents * self.base.vae.config.scaling_factor
 

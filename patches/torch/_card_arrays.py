@@ -1,4 +1,4 @@
-"""Linear algebra on the card: cupy's routines on the memory of Jittor's variables.
+"""Linear algebra and NCCL on the card: cupy's routines on the memory of Jittor's variables.
 
 Inputs are read where they lie, through ``__cuda_array_interface__``; results are copied once, from cupy's memory on the card
 to Jittor's. Both libraries work on CUDA's default stream, so what one has begun comes before what the other begins.
@@ -9,6 +9,9 @@ import math
 from jtorch.kernels import buffers
 
 from . import _raw
+
+_NCCL_NAMES = {"float32": "FLOAT32", "float64": "FLOAT64", "float16": "FLOAT16", "bfloat16": "BFLOAT16", "int32": "INT32",
+               "int64": "INT64", "uint8": "UINT8"}
 
 
 class _Shared:
@@ -59,3 +62,28 @@ def run(f, values, shapes):
         cupy.copyto(cupy.asarray(_Shared(v, r.shape)), r)
         results.append((v, r.shape))
     return results, isinstance(found, tuple)
+
+
+def nccl():
+    """cupy's binding of NCCL, or None where there is none."""
+    try:
+        from cupy.cuda import nccl as found
+    except ImportError:
+        return None
+    return found if getattr(found, "available", False) else None
+
+
+def all_reduce(communicator, v, shape, op):
+    """The variable of ``shape`` combined over the processes of an NCCL communicator, as a new variable.
+
+    ``op``: ``"sum"``, ``"max"`` or ``"min"``. NCCL works on CUDA's default stream, as Jittor does, so what reads
+    the result comes after it.
+    """
+    library = nccl()
+    if not buffers.address_on_card(v):
+        v = _raw.jt.core.ops.copy(v)
+    result = _raw.jt.core.ops.empty(tuple(shape) or (1,), str(v.dtype))
+    kind = getattr(library, f"NCCL_{_NCCL_NAMES[str(v.dtype)]}")
+    communicator.allReduce(buffers.address_on_card(v), buffers.address_on_card(result), math.prod(shape), kind,
+                           getattr(library, f"NCCL_{op.upper()}"), 0)
+    return result

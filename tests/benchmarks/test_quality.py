@@ -202,7 +202,7 @@ def test_base_pictures_are_searched_among_all_true_pictures(world, monkeypatch):
     found = base_part(world, monkeypatch, lambda number: number if number % 3 == 0 else (number + 1) % 12)
     assert found["top1"].value == 1.0 and found["top1"].details == {"pictures": 4, "candidates": 16}
     (world.base / "words.txt").unlink()
-    with pytest.raises(UserError, match="words.txt says what it was trained on"):
+    with pytest.raises(UserError, match=r"words\.txt says what it was trained on"):
         base_part(world, monkeypatch, lambda number: number)
 
 

@@ -31,7 +31,8 @@ def test_a_card_says_what_the_run_was(trained, stage):
     assert front["license"] == "apache-2.0" and (front.get("pipeline_tag") == "text-to-image") == (stage == "base")
     card = json.loads((run / "result" / "training.json").read_text())
     assert f"6 steps ({card['epochs']} epochs)" in text and "learning_rate 0.0" in text
-    assert "16 pictures of 16 px for training, 4 of objects that were held out" in text
+    pictures = 8 if stage == "base" else 16
+    assert f"{pictures} pictures of 16 px for training, 4 of objects that were held out" in text
     assert "flat (8), ring (8)" in text and card["versions"]["inputs"]["data"] in text
     session = card["sessions"][0]
     assert table(text, "after step")[1][:4] == ["0", session["device"], session["name"], str(session["threads"])]

@@ -19,7 +19,7 @@ _NORM = _ACTIVATION + source("norm.cu")
 _ATTENTION = _DEVICE + source("attention_tiles.cuh") + source("attention.cu")
 _ATTENTION_MMA = _DEVICE + source("attention_tiles.cuh") + source("attention_mma.cu")
 _ATTENTION_BACKWARD = _DEVICE + source("attention_tiles.cuh") + source("attention_backward.cu")
-_SUM, _ROWS, _POOL = (_DEVICE + source(f"{name}.cu") for name in ("sum", "rows", "pool"))
+_SUM, _ROWS, _POOL, _LORA = (_DEVICE + source(f"{name}.cu") for name in ("sum", "rows", "pool", "lora"))
 _FUNCTORS = {"gelu": "card::Gelu()", "gelu_tanh": "card::GeluTanh()", "silu": "card::Silu()"}
 #: Types of data that the fused kernels here take, and cuDNN. (Jittor does not hand it bfloat16.)
 TYPES, CONVOLUTION_TYPES = frozenset(["float32", "float16", "bfloat16"]), frozenset(["float32", "float16", "float64"])
@@ -252,8 +252,45 @@ def linear_data(grad, weight):
     return _matmul(rows, weight, False, False).reshape((*grad.shape[:-1], weight.shape[1]))
 
 
-#: One kernel for a layer with its adapter is the CPU's; here peft's own operations do it.
-lora = lora_backward = None
+# --- lora.py: cuBLAS's products, and one pass between them ------------------------------------------------------------
+def _add_low(a, bias, low, keep, scale):
+    inputs = [a, low]
+    names = []
+    for t, kind in ((bias, "decltype(out0_p)"), (keep, "const uint8_t*")):
+        names.append(f"({kind})nullptr" if t is None else f"in{len(inputs)}_p")
+        if t is not None:
+            inputs.append(t)
+    text = (f'card::add_low(in0_p, {names[0]}, in1_p, {names[1]}, data["scale"], out0_p, out0_shape0 * out0_shape1, '
+            "out0_shape1);")
+    return jt.code(a.shape, a.dtype, inputs, cuda_header=_LORA, cuda_src=text, data={"scale": scale})
+
+
+def _kept(x, keep, factor):
+    if keep is None:
+        return x
+    return jt.code(x.shape, x.dtype, [x, keep], cuda_header=_LORA, data={"factor": factor},
+                   cuda_src='card::masked(in0_p, in1_p, data["factor"], out0_p, in0->num);')
+
+
+def lora(x, weight, bias, a, b, scale, keep=None, factor=1.0):
+    """(y [..., n], h [m, r]) as lora.py's; all of one type, the results', except ``keep``."""
+    rows = x.reshape((-1, x.shape[-1]))
+    keep = None if keep is None else keep.reshape(rows.shape)
+    h = _matmul(_kept(rows, keep, factor), a, False, True)
+    y = _add_low(_matmul(rows, weight, False, True), bias, _matmul(h, b, False, True), None, scale)
+    return y.reshape((*x.shape[:-1], weight.shape[0])), h
+
+
+def lora_backward(grad, weight, a, b, h, x, scale, need_x, keep=None, factor=1.0):
+    """Gradients [a, b] of `lora`, then x's where ``need_x``."""
+    rows, g = x.reshape((-1, x.shape[-1])), grad.reshape((-1, grad.shape[-1]))
+    keep = None if keep is None else keep.reshape(rows.shape)
+    thin = _matmul(g, b, False, False) * scale
+    found = [_matmul(thin, _kept(rows, keep, factor), True, False), _matmul(g, h * scale, True, False)]
+    if need_x:
+        low = _matmul(thin, a, False, False)
+        found.append(_add_low(_matmul(g, weight, False, False), None, low, keep, factor).reshape(x.shape))
+    return found
 
 
 # --- convolution ------------------------------------------------------------------------------------------------------

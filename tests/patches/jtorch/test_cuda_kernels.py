@@ -346,3 +346,18 @@ def test_a_missing_barrier_shows(tmp_path, fault, found):
     assert done.returncode != 0
     if found is None:
         assert "wait at a barrier" in done.stderr
+
+
+@pytest.mark.parametrize("kind", [FLOAT, BFLOAT])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_adapter(cards, kind, biased, masked):
+    (a, x), (low, y), (bias, z) = (stored(normal(i, *shape), kind) for i, shape in enumerate([(41, 30), (41, 30), (30,)]))
+    keep = np.random.default_rng(5).integers(0, 2, (41, 30)).astype(np.uint8)
+    out = empty(a.shape, kind)
+    call(cards.add_low, kind, a, bias if biased else None, low, keep if masked else None, 1.7, out, a.size, 30)
+    close(out, x + (z if biased else 0) + 1.7 * y * (keep if masked else 1), kind)
+    if masked:
+        out = empty(a.shape, kind)
+        call(cards.masked, kind, a, keep, 1.25, out, a.size)
+        close(out, 1.25 * x * keep, kind)

@@ -49,6 +49,11 @@ def attention(q, k, v):
     return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
+def adapted(x, a, b):
+    weight, bias = (normal(7 + i, *shape).to(x.device, x.dtype) for i, shape in enumerate([(40, 30), (40,)]))
+    return torch.nn._functional_lora.lora_linear(x, weight, bias, a, b, 0.7)
+
+
 CASES = {
     "activation": (functional.gelu, [(40, 40)], torch.float32, ["activate", "activate_backward"]),
     "gate": (lambda x: torch.nn._functional_activation.gated("silu", x), [(40, 80)], torch.bfloat16,
@@ -62,6 +67,7 @@ CASES = {
     "attention on tensor cores": (attention, [(1, 2, 33, 16)] * 3, torch.float16,
                                   ["attention_mma", "attention_backward_sized"]),
     "attention of wide heads": (attention, [(1, 1, 9, 168)] * 3, torch.float32, ["softmax", "softmax_backward"]),
+    "layer with its adapter": (adapted, [(5, 20, 30), (6, 30), (40, 6)], torch.bfloat16, ["add_low", "add_low"]),
     "linear": (functional.linear, [(2, 40, 30), (20, 30), (20,)], torch.float16, []),  # cuBLAS's, as the next; cuDNN's
     "products": (lambda a, b: a @ b, [(3, 1, 20, 30), (1, 30, 40)], torch.bfloat16, []),
     "convolution": (lambda x, w, b: functional.conv2d(x, w, b, 2, 1), [(2, 4, 9, 11), (8, 4, 3, 3), (8,)], torch.float16,
@@ -86,6 +92,33 @@ def test_operations_take_the_cards_kernels(card, name):
         assert np.isfinite(got).all()
         assert np.abs(got - expected).max() <= TOLERANCE[dtype] * max(1.0, np.abs(expected).max())
     assert REAL or card == kernels
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_adapters_in_training(card, dtype):
+    """peft's layer with dropout under autocast: float32 parameters and gradients, products in ``dtype``, one node."""
+    from peft.tuners.lora.layer import Linear
+
+    def train(device, dtype):
+        torch.manual_seed(3)
+        base = torch.nn.Linear(30, 40)
+        layer = Linear(base.requires_grad_(False), "default", r=6, lora_alpha=3, lora_dropout=0.25, init_lora_weights=False)
+        layer = layer.to(device)
+        x = normal(1, 5, 20, 30).to(device).requires_grad_()
+        with torch.autocast(device, dtype=dtype) if dtype != torch.float32 else contextlib.nullcontext():
+            torch.manual_seed(4)
+            y = layer(x)
+        assert device == "cpu" or (y.grad_fn.name == "lora_linear" and y.dtype == dtype)
+        y.backward(normal(2, *y.shape).to(device, y.dtype))
+        found = [y.detach(), x.grad, layer.lora_A.default.weight.grad, layer.lora_B.default.weight.grad]
+        assert all(t.dtype == torch.float32 for t in found[1:])
+        return [t.float().cpu().numpy() for t in found]
+
+    found = train("cuda", dtype)
+    assert REAL or card == ["masked", "add_low", "masked", "add_low"]
+    card_stand_in.active.use_cpu()
+    for got, expected in zip(found, train("cpu", torch.float32), strict=True):
+        assert np.abs(got - expected).max() <= TOLERANCE[dtype] * max(1.0, np.abs(expected).max())
 
 
 def test_lists_of_tensors_are_updated_on_the_card(card):
@@ -222,3 +255,42 @@ def test_a_singular_matrix_on_the_card_is_an_error(card, cupy):
     inverse = np.linalg.inv(x.detach().cpu().double().numpy())
     expected = -inverse.sum(0)[:, None] * inverse.sum(1)[None, :]
     np.testing.assert_allclose(x.grad.cpu().numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(REAL, reason="the library is replaced")
+def test_sums_over_processes_go_to_nccl_with_the_cards_addresses(card, monkeypatch):
+    """NCCL's arguments: a stand-in that adds up two processes with the same numbers."""
+    import torch.distributed as dist
+    from torch import _card_arrays
+
+    calls = []
+
+    class Communicator:
+        def __init__(self, size, identifier, rank):
+            calls.append((size, identifier, rank))
+
+        def allReduce(self, source, target, count, kind, op, stream):
+            calls.append((count, kind, op, stream))
+            values = np.ctypeslib.as_array((ctypes.c_float * count).from_address(source))
+            np.ctypeslib.as_array((ctypes.c_float * count).from_address(target))[:] = 2 * values
+
+        def destroy(self):
+            calls.append("destroyed")
+
+    library = SimpleNamespace(NCCL_UNIQUE_ID_BYTES=4, get_unique_id=lambda: (5, 6, 7, 8), NcclCommunicator=Communicator,
+                              NCCL_FLOAT32="f4", NCCL_SUM="+", NCCL_MAX=">")  # fmt: skip
+    monkeypatch.setattr(_card_arrays, "nccl", lambda: library)
+    dist.init_process_group("nccl", init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
+    try:
+        x = normal(0, 30, 40).cuda()
+        kept, wanted = x.clone(), 2 * normal(0, 30, 40).numpy()
+        dist.all_reduce(x)
+        assert np.array_equal(x.cpu().numpy(), wanted) and np.array_equal(kept.cpu().numpy(), wanted / 2)
+        dist.all_reduce(x[3:5], dist.ReduceOp.MAX)  # a view writes to what it is a view of
+        wanted[3:5] *= 2
+        assert np.array_equal(x.cpu().numpy(), wanted)
+        with pytest.raises(RuntimeError, match="No backend type associated with device type cpu"):
+            dist.all_reduce(torch.ones(3))
+    finally:
+        dist.destroy_process_group()
+    assert calls == [(1, (5, 6, 7, 8), 0), (1200, "f4", "+", 0), (80, "f4", ">", 0), "destroyed"]

@@ -18,7 +18,7 @@ FOLDERS = {
 }
 #: Prefixes of names that are absent, and why that is right.
 ABSENT = {
-    "torch.distributed": "one process: torch.distributed.is_available() is False",
+    "torch.distributed": "only what data-parallel training needs: torch.distributed.is_available() is False",
     "torch.npu": "other vendors' devices", "torch.xpu": "other vendors' devices", "torch.mps": "other vendors' devices",
     "torch._dynamo": "there is no graph compiler, and a fake one breaks diffusers",
     "torch.fx": "there is no tracer", "torch.hub.load": "downloads code",
