@@ -31,26 +31,24 @@ static inline const vec& at(const float* p) { return *(const vec*)p; }
 static inline vec all(float x) { return x - vec{}; }
 static inline int64_t padded(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 
-// 2^x for x <= 0: relative error below 2e-7, 0 for -inf, NaN for NaN. A minimax polynomial on [-1/2, 1/2].
+// 2^x for x <= 0: relative error below 2e-7, 0 for -inf, NaN for NaN. Minimax polynomials for what is left of x.
 static inline vec power2(vec x) {
-#ifdef __AVX512F__
-    x = _mm512_max_ps(all(-151.f), x);  // the second operand is kept when one is NaN
-    const vec whole = _mm512_roundscale_ps(x, 0);
+#ifdef __AVX512DQ__
+    const vec f = _mm512_reduce_ps(x, 1);  // x - floor(x); 0 for -inf
+    vec p = f * 0.001867123181000352f + 0.009017044678330421f;
+    p = p * f + 0.055799901485443115f;
+    p = p * f + 0.24016445875167847f;
+    p = p * f + 0.6931512951850891f;
+    return _mm512_scalef_ps(p * f + 1.f, x);  // times 2^floor(x)
 #else
     const ivec i = __builtin_convertvector(x < -126.f ? all(-126.f) : x - 0.5f, ivec);
-    const vec whole = __builtin_convertvector(i, vec);
-#endif
-    const vec f = x - whole;
+    const vec f = x - __builtin_convertvector(i, vec);
     vec p = f * 0.001326472731307149f + 0.009671512991189957f;
     p = p * f + 0.05550733581185341f;
     p = p * f + 0.24022242426872253f;
     p = p * f + 0.6931470036506653f;
-    p = p * f + 1.f;
-#ifdef __AVX512F__
-    return _mm512_scalef_ps(p, whole);
-#else
     const ivec bits = (i + 127) << 23;
-    return x < -126.f ? vec{} : p * (vec)bits;
+    return x < -126.f ? vec{} : (p * f + 1.f) * (vec)bits;
 #endif
 }
 
@@ -78,6 +76,15 @@ template <int R, int N, int HOW>
 static inline void rows(int64_t m, int64_t depth, const float* a, int64_t ar, int64_t ak, const float* b, int64_t ldb,
                         float* c, int64_t ldc, const float* alpha) {
     int64_t r = 0;
+    // Blocks of R and R - 1 rows where they come out even: a last one of few rows would read as much for less work.
+    const int64_t blocks = (m + R - 1) / R;
+    int64_t large = m - blocks * (R - 1);
+    if (R > 4 && large >= 0) {
+        for (; large > 0; large--, r += R) block<R, N, HOW>(depth, a + r * ar, ar, ak, b, ldb, c + r * ldc, ldc, alpha);
+        for (; r < m; r += R - 1)
+            block<(R > 4 ? R - 1 : 1), N, HOW>(depth, a + r * ar, ar, ak, b, ldb, c + r * ldc, ldc, alpha);
+        return;
+    }
     for (; r + R <= m; r += R) block<R, N, HOW>(depth, a + r * ar, ar, ak, b, ldb, c + r * ldc, ldc, alpha);
     if (R > 1 && r < m)
         rows<(R > 1 ? R / 2 : 1), N, HOW>(m - r, depth, a + r * ar, ar, ak, b, ldb, c + r * ldc, ldc, alpha);
