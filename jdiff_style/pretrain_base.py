@@ -227,13 +227,15 @@ def compiled(unet: UNet2DConditionModel) -> Any:
     """The UNet's forward pass under torch.compile, on the same weights; UserError where torch cannot compile.
 
     Attention is written out for it: PyTorch's fused attention is slow on a processor at these head sizes, and the compiler
-    cannot look into it.
+    cannot look into it. Channels come last, as oneDNN's convolutions want them.
     """
     unet.set_attn_processor(AttnProcessor())
+    unet.to(memory_format=torch.channels_last)
     try:
-        return torch.compile(unet)
+        step = torch.compile(unet)
     except NotImplementedError as error:
         raise UserError(f"compile: {error}; leave it out with --no-compile") from error
+    return lambda noisy, *rest: step(noisy.contiguous(memory_format=torch.channels_last), *rest)
 
 
 def spread_timesteps(count: int, generator: torch.Generator, power: float = 1.0) -> torch.Tensor:

@@ -72,6 +72,8 @@ class Stage:
 def half_copy(module: Any) -> Any:
     """A float16 copy of a model, to be saved; it forgets the folder that it was loaded from."""
     half = copy.deepcopy(module).to(torch.float16)
+    for parameter in half.parameters():
+        parameter.data = parameter.data.contiguous()  # a compiled step has channels last, which safetensors refuses
     if hasattr(half, "register_to_config"):  # diffusers
         half.register_to_config(_name_or_path="")
     else:
