@@ -74,8 +74,8 @@ def check(processes: int, batch_size: int, device: str) -> None:
         raise UserError(
             f"processes: {processes} share batches of {batch_size}; give fewer, or a batch_size of at least {processes}"
         )
-    gpus = usable_gpus(device)
-    if processes > 1 and gpus and processes > len(gpus):
+    gpus = usable_gpus(device) if processes > 1 else []  # torch is asked in a process of its own, which takes seconds
+    if gpus and processes > len(gpus):
         found = f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}"
         raise UserError(f"processes: {processes}, but {found} can be used; give at most that many")
 

@@ -5,7 +5,7 @@ where they are; what they may have to ask is whether the kernels take their data
 
 TYPES: names of the types of data that the fused kernels read and write; others are converted or go through plain operations.
 CONVOLUTION_TYPES: likewise for convolutions. WIDEST: the widest head of attention on a card.
-CARD: whether this is the table for a card. A kernel that one of the tables lacks is None there.
+CARD: whether this is the table for a card.
 """
 
 import functools

@@ -74,11 +74,11 @@ def _data(rows, inner, groups, eps=0.0):
     return {"rows": float(rows[0]), "width": float(rows[1]), "inner": float(inner), "groups": float(groups), "eps": eps}
 
 
-def _with(inputs, *more):
-    """``inputs`` and those of ``more`` that are there, and the C++ names of ``more``."""
+def _with(inputs, *more, pointer="const float*"):
+    """``inputs`` and those of ``more`` that are there, and the C++ names of ``more``: null of that type where one is not."""
     names, inputs = [], list(inputs)
     for t in more:
-        names.append("(const float*)nullptr" if t is None else f"in{len(inputs)}_p")
+        names.append(f"({pointer})nullptr" if t is None else f"in{len(inputs)}_p")
         if t is not None:
             inputs.append(t)
     return inputs, names
@@ -254,13 +254,9 @@ def linear_data(grad, weight):
 
 # --- lora.py: cuBLAS's products, and one pass between them ------------------------------------------------------------
 def _add_low(a, bias, low, keep, scale):
-    inputs = [a, low]
-    names = []
-    for t, kind in ((bias, "decltype(out0_p)"), (keep, "const uint8_t*")):
-        names.append(f"({kind})nullptr" if t is None else f"in{len(inputs)}_p")
-        if t is not None:
-            inputs.append(t)
-    text = (f'card::add_low(in0_p, {names[0]}, in1_p, {names[1]}, data["scale"], out0_p, out0_shape0 * out0_shape1, '
+    inputs, (bias,) = _with([a, low], bias, pointer="decltype(out0_p)")
+    inputs, (keep,) = _with(inputs, keep, pointer="const uint8_t*")
+    text = (f'card::add_low(in0_p, {bias}, in1_p, {keep}, data["scale"], out0_p, out0_shape0 * out0_shape1, '
             "out0_shape1);")
     return jt.code(a.shape, a.dtype, inputs, cuda_header=_LORA, cuda_src=text, data={"scale": scale})
 

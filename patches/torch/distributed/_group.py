@@ -26,15 +26,14 @@ _DEFAULT_TIMEOUT = datetime.timedelta(minutes=30)
 
 
 class ReduceOp(enum.Enum):
-    """How `all_reduce` combines: the sum, its mean, the largest, the smallest. Other operations of PyTorch's raise."""
+    """How `all_reduce` combines: the sum, the largest, the smallest. PyTorch's other operations are not there."""
 
     SUM = "sum"
-    AVG = "avg"
     MAX = "max"
     MIN = "min"
 
 
-_COMBINE = {ReduceOp.SUM: np.add, ReduceOp.AVG: np.add, ReduceOp.MAX: np.maximum, ReduceOp.MIN: np.minimum}
+_COMBINE = {ReduceOp.SUM: np.add, ReduceOp.MAX: np.maximum, ReduceOp.MIN: np.minimum}
 
 
 class ProcessGroup:
@@ -111,8 +110,6 @@ class ProcessGroup:
         found = values
         for peer in range(self.size - 1):
             found = _COMBINE[op](found, np.frombuffer(self._take(peer, values.nbytes), values.dtype).reshape(values.shape))
-        if op is ReduceOp.AVG:
-            found = found / values.dtype.type(self.size)
         self._give(found)
         return found
 
@@ -271,13 +268,9 @@ def all_reduce(tensor, op=ReduceOp.SUM, group=None, async_op=False):
     if _on_card(found, tensor):
         from .. import _card_arrays, _elementwise
 
-        # cupy does not name NCCL's mean.
-        kind = ReduceOp.SUM if op is ReduceOp.AVG else op
-        data = _card_arrays.all_reduce(found.on_card(), tensor._var(), tensor._shape, kind.value)
+        data = _card_arrays.all_reduce(found.on_card(), tensor._var(), tensor._shape, op.value)
         with torch.no_grad():
             tensor.copy_(_elementwise.finish(data, tensor._shape, tensor.dtype, tensor._device))
-            if op is ReduceOp.AVG:
-                tensor.div_(found.size)
         return
     with torch.no_grad():
         tensor.copy_(torch.from_numpy(np.array(found.combine(tensor.detach().numpy(), op))))

@@ -137,7 +137,6 @@ void sum_middle(int type, const void* x, void* y, int64_t outer, int64_t count, 
     TYPED(sum_middle((const T*)x, (T*)y, outer, count, inner))
 }
 
-// windows: h, w, oh, ow, then height and width of kernel, stride, padding and dilation
 void add_low(int type, const void* a, const void* bias, const void* low, const uint8_t* keep, double scale, void* out,
              int64_t count, int64_t width) {
     TYPED(add_low((const T*)a, (const T*)bias, (const T*)low, keep, scale, (T*)out, count, width))
@@ -147,6 +146,7 @@ void masked(int type, const void* x, const uint8_t* keep, double factor, void* o
     TYPED(masked((const T*)x, keep, factor, (T*)out, count))
 }
 
+// windows: h, w, oh, ow, then height and width of kernel, stride, padding and dilation
 void max_pool(int type, const void* x, void* top, int* place, int64_t planes, const int64_t* windows) {
     Windows z;
     memcpy(&z, windows, sizeof z);
