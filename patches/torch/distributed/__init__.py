@@ -2,7 +2,7 @@
 
 `is_available` says False all the same. Libraries that hear True import sharded training, RPC and distributed tensors, and
 those are not here. `init_process_group` and what follows it work, for tensors on the CPU ("gloo") over TCP, for tensors on
-a card ("nccl") over NCCL, which cupy brings.
+a card ("nccl") over NCCL, through cupy.
 """
 
 from .._missing import module_getattr

@@ -23,6 +23,7 @@ _BACKENDS = {
     "cpu:gloo,cuda:nccl": {"cpu": "gloo", "cuda": "nccl"},
 }
 _DEFAULT_TIMEOUT = datetime.timedelta(minutes=30)
+_UNIQUE_ID_BYTES = 128  # of ncclUniqueId in nccl.h; cupy has no name for it
 
 
 class ReduceOp(enum.Enum):
@@ -138,8 +139,8 @@ class ProcessGroup:
 
             nccl = _card_arrays.nccl()
             if nccl is None:
-                raise RuntimeError("tensors on a card need NCCL, which cupy brings: pip install -r requirements-cuda.txt")
-            own = nccl.get_unique_id() if self.rank == 0 else (0,) * nccl.NCCL_UNIQUE_ID_BYTES
+                raise RuntimeError("tensors on a card need cupy and NCCL: pip install -r requirements-cuda.txt")
+            own = nccl.get_unique_id() if self.rank == 0 else (0,) * _UNIQUE_ID_BYTES
             chosen = self.hand_out(np.array(own, np.int64), 0)
             self.card = nccl.NcclCommunicator(self.size, tuple(int(n) for n in chosen), self.rank)
         return self.card

@@ -277,8 +277,9 @@ def test_sums_over_processes_go_to_nccl_with_the_cards_addresses(card, monkeypat
         def destroy(self):
             calls.append("destroyed")
 
-    library = SimpleNamespace(NCCL_UNIQUE_ID_BYTES=4, get_unique_id=lambda: (5, 6, 7, 8), NcclCommunicator=Communicator,
-                              NCCL_FLOAT32="f4", NCCL_SUM="+", NCCL_MAX=">")  # fmt: skip
+    identifier = tuple(range(-64, 64))
+    library = SimpleNamespace(get_unique_id=lambda: identifier, NcclCommunicator=Communicator, NCCL_FLOAT32="f4",
+                              NCCL_SUM="+", NCCL_MAX=">")  # fmt: skip
     monkeypatch.setattr(_card_arrays, "nccl", lambda: library)
     dist.init_process_group("nccl", init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
     try:
@@ -293,4 +294,4 @@ def test_sums_over_processes_go_to_nccl_with_the_cards_addresses(card, monkeypat
             dist.all_reduce(torch.ones(3))
     finally:
         dist.destroy_process_group()
-    assert calls == [(1, (5, 6, 7, 8), 0), (1200, "f4", "+", 0), (80, "f4", ">", 0), "destroyed"]
+    assert calls == [(1, identifier, 0), (1200, "f4", "+", 0), (80, "f4", ">", 0), "destroyed"]

@@ -1,5 +1,7 @@
 """torch.distributed between real processes on the CPU, against NumPy; and what happens when one of them ends."""
 
+import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -88,6 +90,43 @@ def test_a_lost_process_is_an_error_for_the_others_and_no_hang():
     assert found[1][0] == 7 and found[0][0] == found[2][0] == 1
     for rank in (0, 2):
         assert "RuntimeError" in found[rank][2], found[rank][2]
+
+
+_NCCL = """
+import types
+from torch import _card_arrays
+from torch.distributed import _group
+"""
+
+
+@pytest.mark.skipif("jittor" not in torch.__version__, reason="PyTorch has its own NCCL")
+def test_every_rank_joins_ncclcommunicator_with_the_identifier_of_rank_0():
+    found = run(_NCCL + textwrap.dedent("""
+        own = tuple(range(-64, 64)) if rank == 0 else None  # 128 signed bytes, as cupy gives them
+        _card_arrays.nccl = lambda: types.SimpleNamespace(get_unique_id=lambda: own, NcclCommunicator=lambda *given: given)
+        assert _group._group.on_card() == (size, tuple(range(-64, 64)), rank)
+    """))
+    assert [code for code, _, _ in found] == [0] * SIZE, found
+
+
+@pytest.mark.skipif("jittor" not in torch.__version__, reason="PyTorch has its own NCCL")
+def test_cupys_nccl_is_what_we_take_it_for():
+    """The library itself, where requirements-cuda.txt is installed (or JTORCH_CUDA_WHEELS says where): up to the card."""
+    wheels = [place for place in os.environ.get("JTORCH_CUDA_WHEELS", "").split(os.pathsep) if place]
+    if importlib.util.find_spec("cupy") is None and not any(os.path.isdir(os.path.join(place, "cupy")) for place in wheels):
+        pytest.skip("no cupy: pip install -r requirements-cuda.txt")
+    found = run(f"import sys; sys.path += {wheels}\n" + _NCCL + textwrap.dedent("""
+        nccl = _card_arrays.nccl()
+        assert nccl is not None, "cupy finds no NCCL"
+        for name in [*_card_arrays._NCCL_NAMES.values(), *(op.name for op in dist.ReduceOp)]:
+            assert isinstance(getattr(nccl, f"NCCL_{name}"), int), name
+        assert callable(nccl.NcclCommunicator.allReduce) and callable(nccl.NcclCommunicator.destroy)
+        try:
+            _group._group.on_card()
+        except nccl.NcclError as error:  # no card here
+            print(error)
+    """), 2)
+    assert [code for code, _, _ in found] == [0, 0], found
 
 
 @pytest.mark.skipif("jittor" not in torch.__version__, reason="the words are ours")
