@@ -18,8 +18,16 @@ from jdiff_style.captions import object_words
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, choose_device
 from jdiff_style.hashes import check_sums
-from jdiff_style.pretrain_base import WORDS_FILE, plain_caption
-from jdiff_style.pretrain_data import IMAGES_FILE, METADATA_FILE, OTHER_STYLES, evenly, read_pictures, to_pixels
+from jdiff_style.pretrain_base import WORDS_FILE
+from jdiff_style.pretrain_data import (
+    IMAGES_FILE,
+    METADATA_FILE,
+    OTHER_STYLES,
+    evenly,
+    plain_caption,
+    read_pictures,
+    to_pixels,
+)
 from jdiff_style.pretrain_vae import psnr
 from jdiff_style.progress import Progress
 from jdiff_style.prompts import Prompt

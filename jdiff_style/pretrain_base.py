@@ -20,7 +20,7 @@ from jdiff_style.dataset import derive_seed
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import SUMS_FILE, check_sums
 from jdiff_style.losses import make_loss
-from jdiff_style.pretrain_data import make_caption
+from jdiff_style.pretrain_data import make_caption, plain_caption
 from jdiff_style.pretrain_recipe import TIMESTEPS, BaseRecipe
 from jdiff_style.pretrain_stage import RESULT, Stage, half_copy
 from jdiff_style.progress import Progress
@@ -133,7 +133,7 @@ class BaseStage(Stage):
         numbers, draws = self.data.numbers(step, recipe.batch_size)
         captions = []
         for number, draw in zip(numbers, draws):
-            caption = make_caption(self.data.items[number], draw, recipe.keywords)
+            caption = make_caption(self.data.items[number], draw, recipe.keywords, recipe.plain_captions)
             captions.append("" if draw.random() < recipe.drop_caption else caption)
         generator = self.generator(step)
         noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
@@ -248,11 +248,6 @@ def spread_timesteps(count: int, generator: torch.Generator, power: float = 1.0)
     """
     places = ((torch.arange(count) + torch.rand(count, generator=generator)) / count) ** power * TIMESTEPS
     return places.to(torch.int64).clamp(max=TIMESTEPS - 1)[torch.randperm(count, generator=generator)]
-
-
-def plain_caption(style: str, word: str) -> str:
-    """The most frequent form of the training captions."""
-    return f"a {style} emoji of {word}"
 
 
 def model_folder(place: str | None, field: str) -> Path:

@@ -126,10 +126,17 @@ class PretrainData:
         return [*texts, *forms, *[PACK_WORDS] * PACK_WEIGHT]
 
 
-def make_caption(item: Item, rng: np.random.Generator, keywords: int) -> str:
+def plain_caption(style: str, word: str) -> str:
+    """The most frequent form of the captions, the one that the models are asked with."""
+    return TEMPLATES[0][1].format(style=style, object=word)
+
+
+def make_caption(item: Item, rng: np.random.Generator, keywords: int, plain: float = 0.0) -> str:
     """A caption in one of `TEMPLATES`, with 1 to `keywords` keywords among {words}; those without {words} have such
-    keywords after them half of the time.
+    keywords after them half of the time. A share `plain` of them has the first form and no keywords.
     """
+    if plain and rng.random() < plain:
+        return plain_caption(item.style, item.object)
     shares = np.cumsum([share for share, _ in TEMPLATES])
     template = TEMPLATES[min(int(np.searchsorted(shares, rng.random(), side="right")), len(TEMPLATES) - 1)][1]
     mixed = "{words}" in template

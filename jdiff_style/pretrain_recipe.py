@@ -179,6 +179,10 @@ class BaseRecipe(TextRecipe):
         1.0, HYPER, "timesteps are drawn as a power of even numbers from 0 to 1; below 1 there is more noise", "POWER",
         low=0.1, high=10.0,
     )  # fmt: skip
+    plain_captions: float = field(
+        0.0, DATA, "share of the captions that are only `a STYLE emoji of OBJECT`; the others are written in many ways",
+        "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
     drop_caption: float = field(
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
     )

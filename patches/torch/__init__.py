@@ -29,7 +29,7 @@ from ._dtype import (
 )
 from ._tensor import Tensor
 from . import (  # these attach the operations; each needs those before it
-    _ops_pointwise, _ops_shape, _ops_join, _ops_convert, _ops_index, _ops_scatter, _ops_reduce, _ops_sort,
+    _ops_unary, _ops_pointwise, _ops_shape, _ops_join, _ops_convert, _ops_index, _ops_scatter, _ops_reduce, _ops_sort,
     _ops_linalg, _ops_create, _ops_random,
 )
 

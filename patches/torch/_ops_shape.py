@@ -6,7 +6,8 @@ import numpy as np
 
 from . import _engine, _raw
 from ._dtype import Size, dtype
-from ._tensor import Tensor, contiguous_strides, method, mk
+from ._tensor import Tensor, method, mk
+from ._tensor_facts import contiguous_strides
 
 record = _engine.record
 

@@ -18,7 +18,6 @@ from ._dtype import (
     bfloat16,
     bool_,
     complex64,
-    contiguous_format,
     device,
     float32,
     get_default_dtype,
@@ -26,6 +25,8 @@ from ._dtype import (
     strided,
 )
 from ._missing import TorchNameError
+from ._tensor_facts import Facts
+from ._tensor_views import Data
 
 DEFAULT_DEVICES = []  # devices entered as context managers
 FUNCTIONS = {}  # what `torch` exports from the operation modules
@@ -35,13 +36,12 @@ class TensorMeta(type):
     """Lets ``isinstance(x, torch.FloatTensor)``-style classes and ``Tensor`` share one implementation class."""
 
 
-class Tensor(metaclass=TensorMeta):
+class Tensor(Data, Facts, metaclass=TensorMeta):
     """A multi-dimensional array with the behaviour of `torch.Tensor`.
 
     Calling ``torch.Tensor(...)`` builds float32 data from sizes or a sequence, as PyTorch's legacy constructor does.
     """
 
-    _v = None  # numpy.ndarray or jittor.Var
     _shape = None
     dtype = None
     _device = CPU
@@ -50,14 +50,8 @@ class Tensor(metaclass=TensorMeta):
     _out_nr = 0
     _acc = None
     grad = None
-    _base = None
-    _view = None  # (make(base) -> tensor, put(base, new) -> tensor or None where writing is impossible, is_detach)
-    _vc = None  # [version], shared by a base and its views
-    _seen = 0
-    _strides = None  # None: contiguous
     _hooks = None
     _post_hooks = None
-    _version = 0
     _depth = 0  # elementwise operations in a row that led to this tensor, see _elementwise.LONGEST_CHAIN
     layout = strided
     is_sparse = False
@@ -76,48 +70,6 @@ class Tensor(metaclass=TensorMeta):
 
         return legacy_new(cls, *args, **kwargs)
 
-    # --- data, views, versions ---
-    def _data(self):
-        if self._base is not None:
-            self._sync_view()
-        return self._v
-
-    def _sync_view(self):
-        if self._base is not None and self._seen != self._vc[0]:
-            seen = self._vc[0]
-            base = self._base
-            base._sync_view()
-            if self._view[2]:
-                self._v = base._v
-            else:
-                new = self._view[0](base)
-                self._v = new._v
-                if self._rg or new._rg:
-                    self._rg, self._node, self._out_nr = new._rg, new._node, new._out_nr
-            self._seen = seen
-
-    def _var(self):
-        """The data as a Jittor variable; a host array moves there for good."""
-        v = self._data()
-        if type(v) is not _raw.Var:
-            v = _raw.to_var(v)
-            if self.numel() > 1:
-                self._v = v
-        return v
-
-    def _rebind(self, v):
-        self._v = v
-        self._version += 1
-        if self._base is None and self._vc is not None:
-            self._vc[0] += 1
-
-    def _mark_view(self, base, make, put, detach=False, strides=None):
-        if base._vc is None:
-            base._vc = [0]
-        self._base, self._view, self._vc, self._strides = base, (make, put, detach), base._vc, strides
-        self._seen = base._vc[0]
-        return self
-
     def _snap(self):
         """The same value and tape position, unaffected by later in-place writes."""
         self._sync_view()
@@ -127,53 +79,7 @@ class Tensor(metaclass=TensorMeta):
         t._rg, t._node, t._out_nr, t._acc = self._rg, self._node, self._out_nr, self._acc
         return t
 
-    def _check_inplace(self):
-        if self._rg and _engine.state.grad:
-            self._sync_view()
-            if self._node is None:
-                raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-        if self._base is not None and _engine.state.grad and not self._view[2]:
-            root = self._base
-            if root._rg and root._node is None and root._base is None:
-                raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place "
-                                   "operation.")
-        if self._view is not None and self._view[1] is None and not self._view[2]:
-            raise RuntimeError("unsupported operation: this view cannot be written through; clone() it first")
-
-    def _inplace(self, new):
-        """Make ``new`` (same shape) the value of this tensor, its base and their views. Returns self."""
-        self._check_inplace()
-        if new._shape != self._shape:
-            raise RuntimeError(f"output with shape {list(self._shape)} doesn't match the broadcast shape "
-                               f"{list(new._shape)}")
-        if new.dtype is not self.dtype:
-            if new.dtype._kind > self.dtype._kind:
-                raise RuntimeError(f"result type {new.dtype.name} can't be cast to the desired output type "
-                                   f"{self.dtype.name}")
-            new = new.to(self.dtype)
-        self._assign(new)
-        return self
-
-    def _assign(self, new):
-        v = new._data()
-        base = self._base
-        if base is not None:
-            if self._view[2]:
-                with _engine.set_grad_mode(False):
-                    base._assign(new)
-            else:
-                base._sync_view()
-                base._assign(self._view[1](base, new))
-            self._seen = self._vc[0]
-        elif self._vc is not None:
-            self._vc[0] += 1
-        self._v = v
-        self._version += 1
-        if _engine.state.grad and not (base is not None and self._view[2]):
-            if new._rg or self._node is not None:
-                self._rg, self._node, self._out_nr = new._rg, new._node, new._out_nr
-
-    # --- identity ---
+    # --- on the tape ---
     @property
     def requires_grad(self):
         if self._base is not None:
@@ -205,34 +111,6 @@ class Tensor(metaclass=TensorMeta):
         return self._out_nr
 
     @property
-    def shape(self):
-        return self._shape
-
-    @property
-    def ndim(self):
-        return len(self._shape)
-
-    @property
-    def device(self):
-        return self._device
-
-    @property
-    def is_cuda(self):
-        return self._device.type == "cuda"
-
-    @property
-    def is_cpu(self):
-        return self._device.type == "cpu"
-
-    @property
-    def is_meta(self):
-        return self._device.type == "meta"
-
-    @property
-    def nbytes(self):
-        return self.numel() * self.dtype.itemsize
-
-    @property
     def data(self):
         return self.detach()
 
@@ -250,73 +128,8 @@ class Tensor(metaclass=TensorMeta):
         self._version += 1
         self._vc = None
 
-    def dim(self):
-        return len(self._shape)
-
-    def numel(self):
-        n = 1
-        for s in self._shape:
-            n *= s
-        return n
-
-    nelement = numel
-    ndimension = dim
-
-    def size(self, dim=None):
-        return self._shape if dim is None else self._shape[dim]
-
-    def element_size(self):
-        return self.dtype.itemsize
-
-    def stride(self, dim=None):
-        st = self._strides
-        if st is None:
-            st = contiguous_strides(self._shape)
-        return st if dim is None else st[dim]
-
-    def is_contiguous(self, memory_format=contiguous_format):
-        if memory_format is not contiguous_format:
-            return False
-        if self._strides is None:
-            return True
-        n = 1
-        for s, st in zip(reversed(self._shape), reversed(self._strides)):
-            if s != 1 and st != n:
-                return False
-            n *= s
-        return True
-
-    def is_floating_point(self):
-        return self.dtype.is_floating_point
-
-    def is_complex(self):
-        return self.dtype.is_complex
-
-    def is_signed(self):
-        return self.dtype.is_signed
-
-    def get_device(self):
-        return -1 if self._device.type == "cpu" else (self._device.index or 0)
-
-    def is_inference(self):
-        return False
-
-    def is_pinned(self, device=None):
-        return False
-
-    def is_shared(self):
-        return False
-
-    def share_memory_(self):
-        return self
-
     def __hash__(self):
         return id(self)
-
-    def __len__(self):
-        if not self._shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self._shape[0]
 
     def __getattr__(self, name):
         if name.startswith("__") and name.endswith("__"):
@@ -488,12 +301,6 @@ class Tensor(metaclass=TensorMeta):
         return Tensor._make_subclass(cls, self, self._rg)
 
     # --- storage: enough for libraries that ask whether two tensors share memory ---
-    def _root(self):
-        t = self
-        while t._base is not None:
-            t = t._base
-        return t
-
     def untyped_storage(self):
         from .storage import UntypedStorage
 
@@ -529,15 +336,6 @@ def same_device(*tensors):
         first, second = sorted(found, reverse=True)[:2]
         raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {first} and "
                            f"{second}!")
-
-
-def contiguous_strides(shape):
-    """Strides of numbers that lie in the order of the axes."""
-    strides, n = [], 1
-    for s in reversed(shape):
-        strides.append(n)
-        n *= max(s, 1)
-    return tuple(reversed(strides))
 
 
 def from_numpy_copy(array, dtype=None):

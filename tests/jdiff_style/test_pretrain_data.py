@@ -8,7 +8,7 @@ import pytest
 
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain_clip import also_right
-from jdiff_style.pretrain_data import TEMPLATES, Item, PretrainData, make_caption, names_style
+from jdiff_style.pretrain_data import TEMPLATES, Item, PretrainData, make_caption, names_style, plain_caption
 from jdiff_style.tokenizer_build import learn_merges, words_of
 
 APPLE = Item("red apple", "noto", ("fruit", "food", "tree"), True)
@@ -62,6 +62,16 @@ def test_captions_follow_the_shares_and_keep_object_and_style():
     assert any(caption.startswith(("fruit", "food", "tree")) for caption in captions)
     assert all("fruit" not in make_caption(APPLE, rng, 0) for _ in range(50))
     assert sum(share for share, _ in TEMPLATES) == pytest.approx(1)
+
+
+def test_a_share_of_the_captions_is_plain_and_the_others_stay_as_they_were():
+    rng = np.random.default_rng(0)
+    plain = plain_caption("noto", "red apple")
+    assert plain == "a noto emoji of red apple"
+    freely = np.mean([make_caption(APPLE, rng, 2) == plain for _ in range(4000)])
+    mostly = np.mean([make_caption(APPLE, rng, 2, 0.75) == plain for _ in range(4000)])
+    assert mostly == pytest.approx(0.75 + 0.25 * freely, abs=0.03) and freely < 0.2
+    assert all(make_caption(APPLE, rng, 2, 1.0) == plain for _ in range(50))
 
 
 def test_a_caption_of_another_picture_that_is_true_as_well_is_no_wrong_answer():

@@ -120,7 +120,7 @@ def test_captions_of_the_emoji_recipes_have_the_form_that_the_base_has_read_most
     from jdiff_style.captions import make_caption
     from jdiff_style.grid import grid_prompt
     from jdiff_style.packs import load_pack
-    from jdiff_style.pretrain_base import plain_caption
+    from jdiff_style.pretrain_data import plain_caption
 
     for name in ("emoji", "emoji-tiny"):
         recipe = make_recipe(read_recipe(Path(__file__).resolve().parents[2] / "data" / "recipes" / f"{name}.yaml"))
