@@ -6,6 +6,7 @@ Only the chosen subcommand's libraries are imported, so `jdiff --help` answers a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import logging
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 import jdiff_style
+from jdiff_style import launched
 from jdiff_style.errors import Interrupted, UserError
 
 FORWARDED = {
@@ -193,11 +195,25 @@ def _train(options: argparse.Namespace) -> int:
     if getattr(options, "dry_run", False):
         print(to_yaml(recipe), end="")
         return 0
+    others = contextlib.ExitStack()
+    if (place := launched.place()) is not None:
+        if recipe.stage != "lora":
+            raise UserError(f"{place.launcher}: only a LoRA's training is shared; start stage {recipe.stage} without it")
+        launched.claim_gpu(place, recipe.device)
+        from jdiff_style.train_worker import follow_rank_0, leading
+
+        _quiet_libraries()
+        if place.rank:
+            return follow_rank_0(place)
+        overrides["processes"] = place.size
+        recipe = make_recipe({**stored, **overrides}, "command line")
+        others.enter_context(leading(place))
     from jdiff_style.launch import resume_run, start_run
     from jdiff_style.runs import show_path
 
     _quiet_libraries()
-    run = resume_run(options.resume, overrides) if "resume" in options else start_run(recipe)
+    with others:
+        run = resume_run(options.resume, overrides) if "resume" in options else start_run(recipe)
     print(show_path(run))
     return 0
 

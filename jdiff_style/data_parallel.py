@@ -2,14 +2,15 @@
 
 The pictures, captions, noise and timesteps of a step are those of one process; only who computes what differs. So the
 losses are the same up to rounding, except for the masks of LoRA dropout, which each process draws for its own pictures.
-`jdiff train --processes N` starts the others itself; all are on one machine. Sums go through torch.distributed: NCCL
-between GPUs, gloo between processors.
+`jdiff train --processes N` starts the others itself, mpirun and torchrun start all (launched.py); all are on one machine.
+Sums go through torch.distributed: NCCL between GPUs, gloo between processors.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import socket
 import subprocess
@@ -17,11 +18,12 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 import torch
 import torch.distributed
 
+from jdiff_style import launched
 from jdiff_style.errors import UserError
 from jdiff_style.gpus import usable_gpus
 
@@ -74,7 +76,9 @@ def check(processes: int, batch_size: int, device: str) -> None:
         raise UserError(
             f"processes: {processes} share batches of {batch_size}; give fewer, or a batch_size of at least {processes}"
         )
-    gpus = usable_gpus(device) if processes > 1 else []  # torch is asked in a process of its own, which takes seconds
+    if processes == 1 or launched.place() is not None:  # each has claimed its GPU already
+        return
+    gpus = usable_gpus(device)  # torch is asked in a process of its own, which takes seconds
     if gpus and processes > len(gpus):
         found = f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}"
         raise UserError(f"processes: {processes}, but {found} can be used; give at most that many")
@@ -89,15 +93,19 @@ def started(run: Path, start: int, processes: int, device: str) -> Iterator[Grou
     if processes == 1:
         yield Group()
         return
+    if place := launched.place():
+        with _all_there(place, run, start) as group:
+            yield group
+        return
     gpus = usable_gpus(device)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
     workers: dict[int, subprocess.Popen[bytes]] = {}
     over = threading.Event()
     try:
         for rank in range(1, processes):
-            environment = {**os.environ, **place, "RANK": str(rank)}
+            environment = {**os.environ, **address, "RANK": str(rank)}
             if gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[rank]
             with open(run / f"process-{rank}.log", "wb") as output:
@@ -107,7 +115,7 @@ def started(run: Path, start: int, processes: int, device: str) -> Iterator[Grou
                     start_new_session=True,  # Ctrl-C is for the main process, which tells the others
                 )  # fmt: skip
         threading.Thread(target=_watch, args=(workers, over, run), daemon=True).start()
-        join(0, place)
+        join(0, address)
         try:
             yield Group(0, processes)
         except RuntimeError:
@@ -117,8 +125,7 @@ def started(run: Path, start: int, processes: int, device: str) -> Iterator[Grou
             raise _lost(lost, workers[lost], run) from None
     finally:
         over.set()
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave()
         for worker in workers.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 worker.wait(timeout=10)
@@ -127,15 +134,57 @@ def started(run: Path, start: int, processes: int, device: str) -> Iterator[Grou
                 worker.wait()
 
 
-def join(rank: int, place: dict[str, str]) -> None:
-    """Enter the process group at `place`, whose entries are those of the environment that torchrun sets."""
-    size = int(place["WORLD_SIZE"])
+@contextlib.contextmanager
+def _all_there(place: launched.Place, run: Path, start: int) -> Iterator[Group]:
+    """`started` where a launcher has started the others, which wait to hear of the run."""
+    try:
+        join(0, place.address)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"{place.launcher}: the {place.size} processes do not meet at {place.address['MASTER_ADDR']}:"
+            f"{place.address['MASTER_PORT']} ({error}); the variable MASTER_PORT chooses another port"
+        ) from None
+    tell([str(run.resolve()), start])
+    try:
+        yield Group(0, place.size)
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise UserError(f"{place.launcher}: a process of the training has ended ({error})") from None
+
+
+def tell(message: Any) -> Any:
+    """What rank 0 says, in every process: anything that JSON can hold."""
+    data = json.dumps(message).encode()
+    length = torch.tensor([len(data)])
+    torch.distributed.broadcast(length, 0)
+    if torch.distributed.get_rank() != 0:
+        data = bytes(int(length))
+    values = torch.tensor(list(data), dtype=torch.uint8)
+    torch.distributed.broadcast(values, 0)
+    return json.loads(bytes(values.tolist()))
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether a sum failed because another process has ended; the words are torch.distributed's and gloo's."""
+    return any(words in str(error) for words in ("is gone", "Connection closed", "Connection reset"))
+
+
+def leave() -> None:
+    """Leave the process group, if this process is in one."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def join(rank: int, address: dict[str, str]) -> None:
+    """Enter the process group at `address`, whose entries are those of the environment that torchrun sets."""
+    size = int(address["WORLD_SIZE"])
     if not torch.cuda.is_available():
         torch.set_num_threads(max(1, torch.get_num_threads() // size))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     torch.distributed.init_process_group(
         backend,
-        init_method=f"tcp://{place['MASTER_ADDR']}:{place['MASTER_PORT']}",
+        init_method=f"tcp://{address['MASTER_ADDR']}:{address['MASTER_PORT']}",
         rank=rank,
         world_size=size,
         timeout=PATIENCE,

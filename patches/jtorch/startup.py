@@ -157,6 +157,7 @@ def _import(home: Path, cache: Path, cuda: Cuda, *, quiet: bool) -> ModuleType:
         "FIX_TORCH_ERROR": "0",  # else Jittor imports torch, which is us
         "gdb_path": "",
         "use_mpi": "0",
+        "OMPI_COMM_WORLD_SIZE": None,  # under mpirun it would use its MPI all the same; processes meet in torch.distributed
         "use_nccl": "0",
         "use_cutt": "0",
         "use_cutlass": "0",  # these two and nccl are downloaded when on

@@ -81,15 +81,15 @@ def jdiff(capsys):
     return run
 
 
-def start_process(*words, **options):
-    """Start `jdiff` in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+def start_process(*words, variables=None, **options):
+    """Start `jdiff` in a process of its own, with `variables` besides those of the environment."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-m", "jdiff_style.cli", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**os.environ, **(variables or {}), "PYTHONPATH": path},
         **options,
     )
 

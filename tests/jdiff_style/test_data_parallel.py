@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 
 from jdiff_style.data_parallel import Group, check
 from jdiff_style.errors import UserError
+from jdiff_style.launched import claim_gpu, place
 
 LORA = "pytorch_lora_weights.safetensors"
 FAST = ["--rank-per-style", 2, "--resolution", 32, "--learning-rate", "1e-3", "--grid-styles", 0, "--batch-size", 3]
@@ -137,3 +139,66 @@ def test_alone_nothing_is_sent():
     parameter = torch.nn.Parameter(torch.ones(2))
     Group().add_gradients([parameter])
     assert Group().add(1.5, 2.0) == [1.5, 2.0] and parameter.grad is None and Group().leads
+
+
+def under_mpirun(start_jdiff, words, size=2):
+    """`mpirun -np SIZE jdiff …`, as far as the processes can tell: what Open MPI puts into their environment."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    return [
+        start_jdiff(*words, variables={"MASTER_PORT": port, "OMPI_COMM_WORLD_RANK": str(rank),
+                                       "OMPI_COMM_WORLD_SIZE": str(size), "OMPI_COMM_WORLD_LOCAL_SIZE": str(size)})
+        for rank in range(size)
+    ]  # fmt: skip
+
+
+def ends(processes):
+    """(exit code, output, errors) of each."""
+    said = [process.communicate(timeout=120) for process in processes]
+    return [(process.returncode, *words) for process, words in zip(processes, said)]
+
+
+def test_processes_of_mpirun_share_one_run(jdiff, start_jdiff, words, tmp_path):
+    one = jdiff(*words, "--steps", 4, "--out", tmp_path / "one")
+    first, second = ends(under_mpirun(start_jdiff, [*words, "--steps", 4]))
+    assert one[0] == first[0] == second[0] == 0, (first, second)
+    (run,) = (tmp_path / "out").glob("0*")
+    assert first[1].strip().endswith(run.name) and second[1:] == ("", "")
+    assert losses(run) == pytest.approx(losses(Path(one[1].strip().splitlines()[-1])), rel=1e-5)
+    first, second = ends(under_mpirun(start_jdiff, ["train", "--resume", run]))  # nothing is left to be done
+    assert first[0] == second[0] == 0 and "is finished" in first[2], (first, second)
+    first, second = ends(under_mpirun(start_jdiff, ["train", "--resume", run, "--steps", 6]))
+    assert first[0] == second[0] == 0 and len(losses(run)) == 6, (first, second)
+
+
+def test_what_is_wrong_is_said_once_and_ends_all(start_jdiff, words, tmp_path):
+    first, second = ends(under_mpirun(start_jdiff, [*words, "--pack", tmp_path / "none"]))
+    assert first[0] == 1 and "error: " in first[2] and second == (0, "", "")
+    for code, _, err in ends(under_mpirun(start_jdiff, ["train", "--stage", "vae"])):
+        assert code == 1 and "mpirun: only a LoRA's training is shared" in err
+
+
+def test_a_killed_process_of_mpirun_ends_the_others(start_jdiff, words, tmp_path):
+    processes = under_mpirun(start_jdiff, [*words, "--steps", 400, "--checkpoint-every", 2])
+    run = wait_for_steps(tmp_path / "out", 3, processes[0])
+    processes[1].kill()
+    code, _, err = ends(processes)[0]
+    assert code == 1 and "mpirun: a process of the training has ended" in err and any(run.glob("checkpoints/step-*"))
+
+
+def test_launchers_are_known_by_their_variables(monkeypatch):
+    assert place({}) is None and place({"RANK": "0", "WORLD_SIZE": "1"}) is None
+    found = place({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.2", "MASTER_PORT": "7"})
+    assert (found.launcher, found.rank, found.size) == ("torchrun", 1, 2)
+    assert found.address == {"MASTER_ADDR": "127.0.0.2", "MASTER_PORT": "7", "WORLD_SIZE": "2"}
+    found = place({"PMI_RANK": "2", "PMI_SIZE": "4"})
+    assert (found.launcher, found.rank, found.size) == ("mpiexec", 2, 4) and found.address["MASTER_ADDR"] == "127.0.0.1"
+    with pytest.raises(UserError, match="must be on one machine"):
+        place({"RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    monkeypatch.setattr("jdiff_style.launched.usable_gpus", lambda device: ["4", "5", "6", "7"])
+    claim_gpu(found, "auto")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
+    monkeypatch.setattr("jdiff_style.launched.usable_gpus", lambda device: ["4"])
+    with pytest.raises(UserError, match="mpiexec: 4 processes, but 1 GPU can be used"):
+        claim_gpu(found, "auto")
