@@ -98,6 +98,10 @@ class VaeRecipe(MeasuredRecipe):
         3e-4, HYPER, "weight of the Kullback-Leibler divergence from a unit Gaussian, mean over the latent's elements",
         "FACTOR", low=0.0, high=1e3,
     )  # fmt: skip
+    latent_noise: float = field(
+        0.0, HYPER, "most noise added to a picture's latents before they are decoded, as a share of their spread; how much "
+        "is drawn evenly from 0 on", "FACTOR", low=0.0, high=10.0,
+    )  # fmt: skip
     flip: bool = field(True, DATA, "flip half of the pictures")
     alter: float = field(
         0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0

@@ -20,7 +20,11 @@ SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
 
 
 class VaeStage(Stage):
-    """Weighted mean absolute and squared error, plus a little Kullback-Leibler divergence (Rombach et al. 2022, 3.1)."""
+    """Weighted mean absolute and squared error, plus a little Kullback-Leibler divergence (Rombach et al. 2022, 3.1).
+
+    With `latent_noise`, noise whose size differs from picture to picture is decoded with the latents, as in Yang et al.
+    2025, "Latent denoising makes good visual tokenizers": what a UNet gets slightly wrong must still be a clean picture.
+    """
 
     recipe: VaeRecipe
     measurement = "latent_std"
@@ -63,8 +67,14 @@ class VaeStage(Stage):
         with self.autocast():
             mean, log_variance = self.vae.encode(pictures).latent_dist.parameters.chunk(2, dim=1)
             mean, log_variance = mean.to(torch.float32), log_variance.to(torch.float32).clamp(-30.0, 20.0)
-            noise = torch.randn(mean.shape, generator=self.generator(step)).to(self.device)
-            decoded = self.vae.decode(mean + torch.exp(0.5 * log_variance) * noise).sample
+            generator = self.generator(step)
+            noise = torch.randn(mean.shape, generator=generator).to(self.device)
+            latents = mean + torch.exp(0.5 * log_variance) * noise
+            if recipe.latent_noise:
+                amounts = recipe.latent_noise * torch.rand((len(mean), 1, 1, 1), generator=generator)
+                noise = torch.randn(mean.shape, generator=generator)
+                latents = latents + mean.detach().std() * (amounts * noise).to(self.device)
+            decoded = self.vae.decode(latents).sample
         error = decoded.to(torch.float32) - pictures
         l1, l2 = error.abs().mean(), (error**2).mean()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()

@@ -103,12 +103,12 @@ def start_jdiff():
 # The three stages that train from scratch, in miniature.
 PRETRAIN = {"batch_size": 4, "steps": 6, "warmup_steps": 2, "validate_every": 3, "validate_images": 4, "checkpoint_every": 2}
 STAGES = {
-    "vae": {"channels": [8, 16], "norm_groups": 4, "learning_rate": 2e-3},
+    "vae": {"channels": [8, 16], "norm_groups": 4, "learning_rate": 2e-3, "latent_noise": 0.2},
     "clip": {
         "merges": 60, "max_tokens": 16, "text_width": 16, "text_layers": 1, "head_width": 8, "projection": 16,
     },
     "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2,
-             "pooled_text": True, "timestep_power": 0.5, "optimizer": "muon", "words": "words.txt"},
+             "pooled_text": True, "timestep_power": 0.5, "optimizer": "muon", "words": "words.txt", "plain_captions": 0.5},
 }  # fmt: skip
 
 
