@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Optional, Sequence
 
 import jdiff_style
-from jdiff_style import launched
 from jdiff_style.errors import Interrupted, UserError
 
 FORWARDED = {
@@ -176,7 +175,7 @@ def _forward(verb: str, arguments: list[str]) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from jdiff_style import schema
+    from jdiff_style import launched, schema
     from jdiff_style.recipe import make_recipe, read_recipe, to_yaml
 
     known = schema.fields_of(options.kind)

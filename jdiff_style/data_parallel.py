@@ -25,7 +25,7 @@ import torch.distributed
 
 from jdiff_style import launched
 from jdiff_style.errors import UserError
-from jdiff_style.gpus import usable_gpus
+from jdiff_style.gpus import refuse_too_few, usable_gpus
 
 PATIENCE = datetime.timedelta(minutes=30)  # the first step compiles kernels, one process after the other
 ALONE_AGAIN = 3  # exit code of a worker whose main process is gone
@@ -78,10 +78,8 @@ def check(processes: int, batch_size: int, device: str) -> None:
         )
     if processes == 1 or launched.place() is not None:  # each has claimed its GPU already
         return
-    gpus = usable_gpus(device)  # torch is asked in a process of its own, which takes seconds
-    if gpus and processes > len(gpus):
-        found = f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}"
-        raise UserError(f"processes: {processes}, but {found} can be used; give at most that many")
+    # torch is asked in a process of its own, which takes seconds
+    refuse_too_few(usable_gpus(device), processes, f"processes: {processes}")
 
 
 @contextlib.contextmanager

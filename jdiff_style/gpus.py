@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+from jdiff_style.errors import UserError
+
 _QUESTION = "import torch; print('GPUs:', torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 
@@ -27,6 +29,13 @@ def usable_gpus(device: str) -> list[str]:
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     entries = [str(number) for number in range(count)] if listed is None else [part.strip() for part in listed.split(",")]
     return entries[:count]
+
+
+def refuse_too_few(gpus: list[str], processes: int, asked: str) -> None:
+    """Raise UserError, which begins with `asked`, if there are GPUs and not one for each process."""
+    if gpus and processes > len(gpus):
+        found = f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}"
+        raise UserError(f"{asked}, but {found} can be used; give at most that many")
 
 
 def _has_driver() -> bool:

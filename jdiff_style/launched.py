@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Mapping, Optional
 
 from jdiff_style.errors import UserError
-from jdiff_style.gpus import usable_gpus
+from jdiff_style.gpus import refuse_too_few, usable_gpus
 
 # What each launcher says: rank, number of processes, number of those on this machine.
 _VARIABLES = {
@@ -50,8 +50,6 @@ def place(environment: Mapping[str, str] = os.environ) -> Optional[Place]:
 def claim_gpu(place: Place, device: str) -> None:
     """Let this process see only its own GPU. To be called before torch is imported. UserError if there are too few."""
     gpus = usable_gpus(device)
-    if gpus and place.size > len(gpus):
-        found = f"{len(gpus)} GPU{'s' * (len(gpus) > 1)}"
-        raise UserError(f"{place.launcher}: {place.size} processes, but {found} can be used; start at most that many")
+    refuse_too_few(gpus, place.size, f"{place.launcher}: {place.size} processes")
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[place.rank]

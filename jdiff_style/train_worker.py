@@ -32,13 +32,17 @@ def main(words: Sequence[str]) -> int:
     group = data_parallel.Group(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     try:
         data_parallel.join(group.rank, dict(os.environ))
-        with contextlib.suppress(Interrupted):
-            load_trainer(run, start).train(run, start, group)
+        _compute(run, start, group)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     data_parallel.leave()
     return 0
+
+
+def _compute(run: Path, start: int, group: data_parallel.Group) -> None:
+    with contextlib.suppress(Interrupted):
+        load_trainer(run, start).train(run, start, group)
 
 
 @contextlib.contextmanager
@@ -62,9 +66,7 @@ def follow_rank_0(place: Place) -> int:
         data_parallel.join(place.rank, place.address)
         told = data_parallel.tell(None)
         if told is not None:
-            run, start = Path(told[0]), told[1]
-            with contextlib.suppress(Interrupted):
-                load_trainer(run, start).train(run, start, data_parallel.Group(place.rank, place.size))
+            _compute(Path(told[0]), told[1], data_parallel.Group(place.rank, place.size))
     except (UserError, RuntimeError) as error:
         if not isinstance(error, UserError) and not data_parallel.lost_another(error):
             raise
