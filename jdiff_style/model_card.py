@@ -170,13 +170,14 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     weights = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in card["parameters"].items())
     sessions = [
         [session["after_step"], session["device"], session["name"], session["threads"], session["torch"],
-         (session["git"]["commit"] or "unknown")[:12] + (" and changes" if session["git"]["changed"] else "")]
+         (session["git"]["commit"] or "unknown")[:12] + (" and changes" if session["git"]["changed"] else ""),
+         ", ".join(f"{name} {value}" for name, value in session.get("settings", {}).items())]
         for session in card["sessions"]
     ]  # fmt: skip
     text = (
         f"## Training\nStage `{card['stage']}` of `jdiff train`: {card['steps']} steps ({card['epochs']} epochs) in "
         f"{card['hours']} hours; {settings}. Trained weights in millions: {weights}.\n\n"
-        + _table(["after step", "device", "processor", "threads", "torch", "commit"], sessions)
+        + _table(["after step", "device", "processor", "threads", "torch", "commit", "settings"], sessions)
         + f"\n\n![loss]({LOSS_FILE})"
     )
     names = [name for name in card["last_measurement"] or {} if name not in ("step", "loss", "lr", "seconds")]

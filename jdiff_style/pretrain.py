@@ -46,6 +46,8 @@ WEIGHTS_FILE, AVERAGE_FILE, SAMPLES, CARD_FILE, SESSIONS_FILE = (
     "training.json",
     "sessions.jsonl",
 )
+# What decides the weights and may still change when a run goes on.
+BY_SESSION = ("steps", "cooldown_steps", "latent_noise")
 
 
 def result_steps(run: Path, name: str = RESULT) -> int | None:
@@ -56,8 +58,10 @@ def result_steps(run: Path, name: str = RESULT) -> int | None:
         return None
 
 
-def note_session(run: Path, device: torch.device, start: int) -> None:
-    """Append to `sessions.jsonl` on what machine the run begins or goes on, after step `start`."""
+def note_session(run: Path, recipe: PretrainRecipe, device: torch.device, start: int) -> None:
+    """Append to `sessions.jsonl` on what machine, and with which of the fields that may change on the way (`BY_SESSION`),
+    the run begins or goes on after step `start`.
+    """
     if device.type == "cuda":
         name = torch.cuda.get_device_name(0)
     else:
@@ -73,6 +77,7 @@ def note_session(run: Path, device: torch.device, start: int) -> None:
         "threads": torch.get_num_threads(),
         "torch": now["packages"].get("torch") or now["packages"].get("jittor"),
         "git": now["git"],
+        "settings": {name: getattr(recipe, name) for name in BY_SESSION if hasattr(recipe, name)},
     }
     kept = [line for line in _lines(run / SESSIONS_FILE) if line["after_step"] < start]
     runs.write_text(run / SESSIONS_FILE, "".join(json.dumps(line) + "\n" for line in [*kept, row]))

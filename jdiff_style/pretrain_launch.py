@@ -11,7 +11,7 @@ from typing import Any
 
 from jdiff_style import checkpoint, resume, runs
 from jdiff_style.errors import Interrupted, UserError
-from jdiff_style.pretrain import Pretrainer, make_stage, note_session, result_steps
+from jdiff_style.pretrain import BY_SESSION, Pretrainer, make_stage, note_session, result_steps
 from jdiff_style.pretrain_recipe import PretrainRecipe
 from jdiff_style.pretrain_stage import RESULT
 from jdiff_style.recipe import to_yaml
@@ -19,11 +19,10 @@ from jdiff_style.recipe import to_yaml
 log = logging.getLogger(__name__)
 
 FOLDERS = ("data", "vae", "clip", "measure")
-# What may change between the parts of one run; the rest decides the weights. Folders may move: their content is checked.
+# What may change between the parts of one run. Folders may move: their content is checked.
 RESUMABLE = {
     *FOLDERS,
-    "steps",
-    "cooldown_steps",
+    *BY_SESSION,
     "checkpoint_every",
     "keep_checkpoints",
     "validate_every",
@@ -120,7 +119,7 @@ def _put_aside(run: Path) -> None:
 def _work(trainer: Pretrainer, run: Path, start: int) -> None:
     try:
         with checkpoint.disk_trouble(run, "the log"):
-            note_session(run, trainer.stage.device, start)
+            note_session(run, trainer.recipe, trainer.stage.device, start)
             trainer.stage.prepare(run)
             trainer.train(run, start)
         with checkpoint.disk_trouble(run, "the result"):
