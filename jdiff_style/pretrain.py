@@ -47,7 +47,7 @@ WEIGHTS_FILE, AVERAGE_FILE, SAMPLES, CARD_FILE, SESSIONS_FILE = (
     "sessions.jsonl",
 )
 # What decides the weights and may still change when a run goes on.
-BY_SESSION = ("steps", "cooldown_steps", "latent_noise")
+BY_SESSION = ("steps", "cooldown_steps", "latent_noise", "colour_weight")
 
 
 def result_steps(run: Path, name: str = RESULT) -> int | None:

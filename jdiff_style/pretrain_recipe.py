@@ -94,14 +94,24 @@ class VaeRecipe(MeasuredRecipe):
     norm_groups: int = field(8, MODEL, "groups of a normalisation", "GROUPS", low=1, high=256)
     l1_weight: float = field(1.0, HYPER, "weight of the mean absolute error, pixels in [-1, 1]", "FACTOR", low=0.0, high=1e3)
     l2_weight: float = field(1.0, HYPER, "weight of the mean squared error", "FACTOR", low=0.0, high=1e3)
+    colour_weight: float = field(
+        0.0, HYPER, "weight of both errors again for what differs between red, green and blue", "FACTOR", low=0.0, high=1e3
+    )
     kl_weight: float = field(
         3e-4, HYPER, "weight of the Kullback-Leibler divergence from a unit Gaussian, mean over the latent's elements",
         "FACTOR", low=0.0, high=1e3,
     )  # fmt: skip
     latent_noise: float = field(
-        0.0, HYPER, "most noise added to a picture's latents before they are decoded, as a share of their spread; how much "
+        0.0, HYPER, "most noise added to half of the latents before they are decoded, as a share of their spread; how much "
         "is drawn evenly from 0 on", "FACTOR", low=0.0, high=10.0,
     )  # fmt: skip
+    coarse_latents: float = field(
+        0.0, HYPER, "share of steps that decode latents and pictures of half the side; makes latents smooth", "PROBABILITY",
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    settle_steps: int = field(
+        0, HYPER, "latent_noise and coarse_latents begin after so many steps", "STEPS", low=0, high=10**9
+    )
     flip: bool = field(True, DATA, "flip half of the pictures")
     alter: float = field(
         0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
@@ -113,6 +123,8 @@ class VaeRecipe(MeasuredRecipe):
         _divides("channels", self.channels, self.norm_groups)
         if not self.l1_weight and not self.l2_weight:
             raise UserError("l1_weight: 0 together with l2_weight: 0 leaves nothing to learn; raise one of them")
+        if self.latent_noise and self.batch_size < 2:
+            raise UserError("latent_noise: half of a batch gets it, and batch_size is 1; take a larger batch, or no noise")
 
 
 @dataclass(frozen=True)

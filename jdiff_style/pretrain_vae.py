@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
+from torch.nn.functional import avg_pool2d
 
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain_augment import alter
@@ -22,8 +23,15 @@ SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
 class VaeStage(Stage):
     """Weighted mean absolute and squared error, plus a little Kullback-Leibler divergence (Rombach et al. 2022, 3.1).
 
-    With `latent_noise`, noise whose size differs from picture to picture is decoded with the latents, as in Yang et al.
-    2025, "Latent denoising makes good visual tokenizers": what a UNet gets slightly wrong must still be a clean picture.
+    With `latent_noise`, half of a batch is decoded from latents with noise, whose size differs from picture to picture (as
+    in Yang et al. 2025, "Latent denoising makes good visual tokenizers"): what a UNet gets slightly wrong must still be a
+    clean picture. Unlike theirs, this teaches the decoder alone: latents that bear noise well are hard to learn for a UNet.
+
+    With `coarse_latents`, a share of the steps decodes latents of half the side, each the mean of four, to pictures of half
+    the side (Kouzelis et al. 2025, "EQ-VAE", eq. 5): the latents become as smooth as pictures are.
+
+    Both wait for `settle_steps`: a decoder that has seen noise from the beginning takes what little the latents say of
+    colours for noise, and the encoder then never learns to say more.
     """
 
     recipe: VaeRecipe
@@ -35,6 +43,8 @@ class VaeStage(Stage):
         factor = 2 ** (levels - 1)
         if self.data.side % factor:
             raise UserError(f"channels: {levels} levels need a side that {factor} divides, not {self.data.side}")
+        if recipe.coarse_latents and self.data.side // factor % 2:
+            raise UserError(f"coarse_latents: the side of the latents, {self.data.side // factor}, is odd; set it to 0")
         self.vae = AutoencoderKL(
             in_channels=3,
             out_channels=3,
@@ -70,16 +80,26 @@ class VaeStage(Stage):
             generator = self.generator(step)
             noise = torch.randn(mean.shape, generator=generator).to(self.device)
             latents = mean + torch.exp(0.5 * log_variance) * noise
-            if recipe.latent_noise:
-                amounts = recipe.latent_noise * torch.rand((len(mean), 1, 1, 1), generator=generator)
-                noise = torch.randn(mean.shape, generator=generator)
-                latents = latents + mean.detach().std() * (amounts * noise).to(self.device)
+            settled = step >= recipe.settle_steps
+            if recipe.latent_noise and settled:
+                latents = torch.cat([self.disturbed(latents[0::2].detach(), generator), latents[1::2]])
+                pictures = torch.cat([pictures[0::2], pictures[1::2]])
+            if recipe.coarse_latents and settled and float(torch.rand((), generator=generator)) < recipe.coarse_latents:
+                latents, pictures = avg_pool2d(latents, 2), avg_pool2d(pictures, 2)
             decoded = self.vae.decode(latents).sample
         error = decoded.to(torch.float32) - pictures
         l1, l2 = error.abs().mean(), (error**2).mean()
+        colour = error - error.mean(dim=1, keepdim=True)
+        hue = colour.abs().mean() + (colour**2).mean()
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
-        loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.kl_weight * divergence
-        return loss, {"l1": l1, "l2": l2, "kl": divergence}
+        loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.colour_weight * hue + recipe.kl_weight * divergence
+        return loss, {"l1": l1, "l2": l2, "colour": hue, "kl": divergence}
+
+    def disturbed(self, latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The latents with noise of 0 to `latent_noise` times their standard deviation."""
+        amounts = self.recipe.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
+        noise = amounts * torch.randn(latents.shape, generator=generator)
+        return latents + latents.std() * noise.to(latents.device)
 
     def validate(self) -> dict[str, float]:
         """`psnr` of held-out and `psnr_train` of training pictures: see `psnr`; plus the spread of the latents.

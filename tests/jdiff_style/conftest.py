@@ -103,7 +103,7 @@ def start_jdiff():
 # The three stages that train from scratch, in miniature.
 PRETRAIN = {"batch_size": 4, "steps": 6, "warmup_steps": 2, "validate_every": 3, "validate_images": 4, "checkpoint_every": 2}
 STAGES = {
-    "vae": {"channels": [8, 16], "norm_groups": 4, "learning_rate": 2e-3, "latent_noise": 0.2},
+    "vae": {"channels": [8, 16], "norm_groups": 4, "learning_rate": 2e-3, "latent_noise": 0.2, "coarse_latents": 0.5},
     "clip": {
         "merges": 60, "max_tokens": 16, "text_width": 16, "text_layers": 1, "head_width": 8, "projection": 16,
     },
