@@ -25,13 +25,12 @@ class VaeStage(Stage):
 
     With `latent_noise`, half of a batch is decoded from latents with noise, whose size differs from picture to picture (as
     in Yang et al. 2025, "Latent denoising makes good visual tokenizers"): what a UNet gets slightly wrong must still be a
-    clean picture. Unlike theirs, this teaches the decoder alone: latents that bear noise well are hard to learn for a UNet.
+    clean picture. Unlike theirs, this teaches the decoder alone; the latents stay as they are.
 
     With `coarse_latents`, a share of the steps decodes latents of half the side, each the mean of four, to pictures of half
     the side (Kouzelis et al. 2025, "EQ-VAE", eq. 5): the latents become as smooth as pictures are.
 
-    Both wait for `settle_steps`: a decoder that has seen noise from the beginning takes what little the latents say of
-    colours for noise, and the encoder then never learns to say more.
+    Both wait for `settle_steps`: with them from the beginning, pictures are without colours for more than a thousand steps.
     """
 
     recipe: VaeRecipe
