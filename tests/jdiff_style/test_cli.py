@@ -91,6 +91,15 @@ def test_offline_is_set_before_the_libraries_load():
     assert done.stdout.strip() == "True", done.stderr
 
 
+def test_a_new_home_raises_no_alarm_about_an_old_cache(tmp_path):
+    """transformers warns of a folder that has only diffusers' file in it, whatever the order of imports."""
+    code = "import jdiff_style, diffusers.utils.hub_utils, transformers.utils.hub"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "XDG_"))} | {"HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 0 and "from_pretrained" not in done.stderr
+    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == ["version.txt", "version_diffusers_cache.txt"]
+
+
 @pytest.fixture
 def checkout(tmp_path):
     """A checkout as the script sees one, without the embedded base model."""
