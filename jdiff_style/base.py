@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import check_sums
+from jdiff_style.model_folder import check_model_folder
 
-COMPONENTS = {
-    "tokenizer": ("tokenizer_config.json", ()),
-    "text_encoder": ("config.json", ("model", "pytorch_model")),
-    "vae": ("config.json", ("diffusion_pytorch_model",)),
-    "unet": ("config.json", ("diffusion_pytorch_model",)),
-    "scheduler": ("scheduler_config.json", ()),
-}
 TINY_FOLDER = "tiny-base"
 
 
@@ -64,46 +57,13 @@ def resolve_base(base: str, out: Path) -> Path:
     return folder
 
 
-def check_base(path: Path) -> None:
-    """Raise UserError, naming what is missing, unless `path` holds a Stable Diffusion in diffusers layout."""
-    if not path.is_dir():
-        hint = (
-            "it is a file; single-file checkpoints must be converted first"
-            if path.is_file()
-            else "there is no such folder"
-        )
-        raise UserError(f"base: {path}: {hint}; give a local model folder in diffusers layout (with model_index.json)")
-    index = path / "model_index.json"
-    if index.is_file():
-        try:
-            kind = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
-        except (ValueError, AttributeError, OSError):
-            raise UserError(f"base: {index} is not valid JSON") from None
-        if kind != "StableDiffusionPipeline":
-            raise UserError(f"base: {path} is a {kind}; training supports StableDiffusionPipeline (SD 1.x and 2.x)")
-    missing = [name for name in COMPONENTS if not (path / name).is_dir()]
-    if missing or not index.is_file():
-        what = ", ".join([*missing, *([] if index.is_file() else ["model_index.json"])])
-        raise UserError(
-            f"base: {path} lacks {what}; a model in diffusers layout has {', '.join(COMPONENTS)} and model_index.json"
-        )
-    for name, (config, weights) in COMPONENTS.items():
-        if not (path / name / config).is_file():
-            raise UserError(f"base: {path / name} lacks {config}")
-        if weights and not any(
-            f.name.startswith(weights) and f.suffix in (".safetensors", ".bin", ".json") and f.stem != config
-            for f in (path / name).iterdir()
-        ):
-            raise UserError(f"base: {path / name} holds no weights ({weights[0]}.safetensors)")
-
-
 def load_base(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
     """Load all parts, UNet and text encoder in `dtype`, the VAE in float32 (float16 overflows in it), on `device`.
 
     A folder that holds only half-precision files (`….fp16.safetensors`) is read as such. Raises UserError for a missing
     or damaged part; where the folder has a `SHA256SUMS`, any changed file counts as damaged.
     """
-    check_base(path)
+    variants = check_model_folder(path, "base")
     check_sums(path, "base")
     loaded: dict[str, Any] = {}
     for name, kind in (
@@ -116,9 +76,7 @@ def load_base(path: Path, dtype: torch.dtype, device: torch.device) -> Base:
         options: dict[str, Any] = {"local_files_only": True}
         if name in ("text_encoder", "vae", "unet"):
             options["torch_dtype"] = torch.float32 if name == "vae" else dtype
-            files = [f.name for f in (path / name).iterdir()]
-            if not any(f.endswith((".safetensors", ".bin")) and ".fp16." not in f for f in files):
-                options["variant"] = "fp16"
+            options["variant"] = variants[name]
         try:
             loaded[name] = kind.from_pretrained(str(path / name), **options)
         except Exception as error:  # the libraries raise many types here; the folder is what the user can change

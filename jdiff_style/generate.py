@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import check_sums
+from jdiff_style.model_folder import check_model_folder
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +47,6 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 DTYPES = ("float32", "float16", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 
-# Components of a base model that generation does without.
-_UNUSED = {"safety_checker", "feature_extractor", "image_encoder"}
-_WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
 
 
 @dataclass(frozen=True)
@@ -99,70 +97,6 @@ def noise_seed(seed: int, style: str, word: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
-def check_base(folder: Path) -> str | None:
-    """Check that ``folder`` holds a Stable Diffusion in diffusers layout; reads no weights.
-
-    Returns:
-        The variant of its weight files (``fp16``) if only that is there, otherwise None.
-
-    Raises:
-        UserError: no such folder, no readable model_index.json, another kind of pipeline, or a component that is
-            missing or lacks a file.
-    """
-    if not folder.is_dir():
-        raise UserError(f"--base: {folder} is not a folder; give a local folder in diffusers layout, nothing is downloaded")
-    index_file = folder / "model_index.json"
-    try:
-        index = json.loads(index_file.read_text(encoding="utf-8"))
-        pipeline_class = index["_class_name"]
-    except FileNotFoundError:
-        raise UserError(f"--base: {folder} has no model_index.json; give a folder in diffusers layout") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"--base: {index_file} cannot be read ({error!r}); restore it from the model's source") from None
-    if pipeline_class != "StableDiffusionPipeline":
-        raise UserError(f"--base: {folder} is a {pipeline_class}; this command needs a StableDiffusionPipeline")
-    variants = set()
-    for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"):
-        entry = index.get(name)
-        if not isinstance(entry, list) or len(entry) != 2 or entry[0] is None:
-            raise UserError(f"--base: {index_file} names no {name}; a Stable Diffusion has one")
-        variants.add(_check_component(folder / name, name))
-    return "fp16" if "fp16" in variants else None
-
-
-def _check_component(folder: Path, name: str) -> str | None:
-    """The variant of the component's weights; UserError naming the first file that is missing."""
-    if not folder.is_dir():
-        raise UserError(
-            f"--base: {folder.parent} lacks the component {name}; copy the folder {name} from the model's source"
-        )
-    if name == "tokenizer":
-        if not (folder / "tokenizer.json").is_file():
-            _need(folder, ["vocab.json", "merges.txt"])
-        return None
-    if name == "scheduler":
-        _need(folder, ["scheduler_config.json"])
-        return None
-    _need(folder, ["config.json"])
-    for variant in (None, "fp16"):
-        dotted = f".{variant}" if variant else ""
-        endings = (
-            f"{dotted}.safetensors",
-            f"{dotted}.bin",
-            f".safetensors.index{dotted}.json",
-            f".bin.index{dotted}.json",
-        )
-        if any((folder / f"{stem}{ending}").is_file() for stem in _WEIGHTS for ending in endings):
-            return variant
-    raise UserError(f"--base: {folder} has no weights (*.safetensors or *.bin); copy them from the model's source")
-
-
-def _need(folder: Path, files: Sequence[str]) -> None:
-    for file in files:
-        if not (folder / file).is_file():
-            raise UserError(f"--base: {folder / file} is missing; copy it from the model's source")
-
-
 def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, device: str = "cpu", dtype: str = "float32"):
     """The base model with the LoRA merged in at ``options.lora_scale``, ready to draw.
 
@@ -179,7 +113,7 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
     Raises:
         UserError: the base is incomplete or damaged, or the LoRA was made for another architecture.
     """
-    variant = check_base(base)
+    variant = "fp16" if "fp16" in check_model_folder(base, "--base").values() else None
     check_sums(base, "--base")
     import diffusers
     import torch

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from jdiff_style import checkpoint, data_parallel, grid, lora, pretrain_launch, resume, runs
-from jdiff_style.base import check_base, resolve_base
+from jdiff_style.base import resolve_base
 from jdiff_style.errors import Interrupted, UserError
+from jdiff_style.model_folder import check_model_folder
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.recipe import Recipe, to_yaml
 from jdiff_style.train import Trainer, pick_device
@@ -71,7 +72,7 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
     data_parallel.check(recipe.processes, recipe.batch_size, recipe.device)
     pack = read_pack(recipe)
     base = Path(recipe.base)
-    check_base(base)
+    check_model_folder(base, "base")
     resume.refuse_other_inputs(run, recipe, {"pack": pack.fingerprint(), "base": runs.base_fingerprint(base)})
     with runs.locked(run):
         found = checkpoint.newest_good(run)
@@ -125,7 +126,7 @@ def _base_folder(recipe: Recipe, out: Path) -> Path:
         base = resolve_base(recipe.base, out)
     except OSError as error:
         raise UserError(f"out: cannot write in {out}: {error.strerror}; choose another folder with --out") from None
-    check_base(base)
+    check_model_folder(base, "base")
     return base
 
 

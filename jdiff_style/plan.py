@@ -10,7 +10,8 @@ from typing import Any
 
 from jdiff_style import runs
 from jdiff_style.errors import UserError
-from jdiff_style.generate import SamplingOptions, check_base
+from jdiff_style.generate import SamplingOptions
+from jdiff_style.model_folder import check_model_folder
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.pictures import is_whole_picture, safe_name
 from jdiff_style.prompts import ExpansionIndex, PromptOptions, build_prompts
@@ -76,7 +77,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     )
     if (prompting.negative or prompting.different) and sampling.guidance <= 1:
         raise UserError(f"--guidance: {sampling.guidance} is 1 or less, so a negative prompt would do nothing; raise it")
-    check_base(arguments.base)
+    check_model_folder(arguments.base, "--base")
     lora = _lora_file(arguments.lora) if arguments.lora is not None else None
     if lora is None:
         notes.append("no --run or --lora: these are pictures of the base model alone")
