@@ -204,7 +204,7 @@ def test_dry_run_needs_no_torch(command, tmp_path):
         (["--dtype", "float16", "--device", "cpu"], "--dtype: float16 needs a CUDA device"),
         (["--lora", "nowhere"], "--lora: nowhere is not there"),
         (["--run", "nowhere"], "--run: nowhere has no recipe.yaml"),
-        (["--base", "nowhere"], "--base: nowhere is not a folder"),
+        (["--base", "nowhere"], "--base: nowhere: there is no such folder"),
         (["--pack", "nowhere"], "nowhere is not a folder"),
     ],
 )
