@@ -48,7 +48,6 @@ DTYPES = ("float32", "float16", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
 
 
-
 @dataclass(frozen=True)
 class SamplingOptions:
     """What decides a picture besides its prompt and the weights.

@@ -11,7 +11,11 @@ from pathlib import Path
 from jdiff_style.errors import UserError
 
 COMPONENTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
-_WEIGHTS = ("diffusion_pytorch_model", "model", "pytorch_model")
+_WEIGHTS = {  # how diffusers and transformers name the files
+    "text_encoder": ("model", "pytorch_model"),
+    "vae": ("diffusion_pytorch_model",),
+    "unet": ("diffusion_pytorch_model",),
+}
 
 
 def check_model_folder(folder: Path, option: str) -> dict[str, str | None]:
@@ -61,7 +65,7 @@ def _check_component(folder: Path, option: str) -> str | None:
     for file in needed:
         if not (folder / file).is_file():
             raise UserError(f"{option}: {folder} lacks {file}; copy it {advice}")
-    if folder.name in ("tokenizer", "scheduler"):
+    if folder.name not in _WEIGHTS:
         return None
     for variant in (None, "fp16"):
         dotted = f".{variant}" if variant else ""
@@ -71,6 +75,6 @@ def _check_component(folder: Path, option: str) -> str | None:
             f".safetensors.index{dotted}.json",
             f".bin.index{dotted}.json",
         )
-        if any((folder / f"{stem}{ending}").is_file() for stem in _WEIGHTS for ending in endings):
+        if any((folder / f"{stem}{ending}").is_file() for stem in _WEIGHTS[folder.name] for ending in endings):
             return variant
     raise UserError(f"{option}: {folder} holds no weights (*.safetensors or *.bin); copy them {advice}")

@@ -14,6 +14,11 @@ def copy(tiny_base, tmp_path):
     return shutil.copytree(tiny_base, tmp_path / "copy")
 
 
+def test_the_recipe_s_field_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"^base: .*there is no such folder"):
+        load_base(tmp_path / "none", torch.float32, torch.device("cpu"))
+
+
 def test_damaged_weights_are_named(copy):
     file = copy / "unet" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])

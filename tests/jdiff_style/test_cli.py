@@ -92,7 +92,7 @@ def test_offline_is_set_before_the_libraries_load():
 
 
 def test_a_new_home_raises_no_alarm_about_an_old_cache(tmp_path):
-    """transformers warns of a folder that has only diffusers' file in it, whatever the order of imports."""
+    """transformers, imported after diffusers, warns of a folder that has only diffusers' file in it."""
     code = "import jdiff_style, diffusers.utils.hub_utils, transformers.utils.hub"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "XDG_"))} | {"HF_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)

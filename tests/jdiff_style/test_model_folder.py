@@ -52,6 +52,11 @@ def test_a_missing_file_is_named(folder, file):
     refused(folder, f"lacks {file.split('/')[-1]};")
 
 
+def test_weights_under_another_library_s_name_do_not_count(folder):
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").rename(folder / "unet" / "model.safetensors")
+    refused(folder, "unet holds no weights")
+
+
 def test_a_tokenizer_of_one_file_is_enough(folder):
     (folder / "tokenizer" / "tokenizer.json").write_text("{}")
     for name in ("vocab.json", "merges.txt"):
