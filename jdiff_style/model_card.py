@@ -17,13 +17,16 @@ from jdiff_style import runs
 from jdiff_style.hashes import SUMS_FILE, write_sums
 
 CARD_FILE, SAMPLES_FILE, LOSS_FILE, LICENCES_FILE = "README.md", "samples.png", "loss.png", "LICENSES.md"
+BEFORE_LOSS_FILE = "loss-before.png"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 MEASUREMENTS = 8  # rows of the table, evenly over the run
 POINTS = 240  # of the loss curve, each a mean over its share of the steps
 
 TITLES = {"vae": "A small AutoencoderKL", "clip": "A small CLIP", "base": "A small Stable Diffusion"}
 LIBRARIES = {"vae": "diffusers", "clip": "transformers", "base": "diffusers"}
-CLASSES = {"vae": "AutoencoderKL", "clip": "CLIPTextModelWithProjection", "base": "StableDiffusionPipeline"}
+PIPELINE = "StableDiffusionPipeline"
+CLASSES = {"vae": "AutoencoderKL", "clip": "CLIPTextModelWithProjection", "base": PIPELINE}
+TAGS = {"vae": ["autoencoder"], "clip": ["clip"], "base": ["text-to-image", "stable-diffusion"]}
 WHAT = {
     "vae": "An AutoencoderKL: pictures of {side} px to latents and back. The scaling factor in `config.json` gives the "
     "latents unit variance.",
@@ -55,12 +58,23 @@ LIMITS = {
         "No safety checker: it has seen nothing that would need one.",
     ],
 }
+_TEXTS: tuple[dict[str, Any], ...] = (TITLES, LIBRARIES, CLASSES, TAGS, WHAT, SAMPLES_SAY, LIMITS)
+for _text in _TEXTS:
+    _text["decoder"] = _text["base"]  # a whole model again, with another decoder
 
 
-def write_card(folder: Path, run: Path, card: dict[str, Any], rows: Sequence[dict[str, Any]], data: Any) -> None:
+def write_card(
+    folder: Path,
+    run: Path,
+    card: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    data: Any,
+    before: Optional[Path] = None,
+) -> None:
     """Write README.md with its pictures and the licences of the data into the model's `folder`.
 
-    `card` is the content of training.json, `rows` the lines of the log up to its last step, `data` a PretrainData.
+    `card` is the content of training.json, `rows` the lines of the log up to its last step, `data` a PretrainData. `before`
+    is the model that this one was made from: what its card says of its training stands in this card, too.
     """
     stage, steps = card["stage"], card["steps"]
     say = {"side": data.side}
@@ -79,6 +93,7 @@ def write_card(folder: Path, run: Path, card: dict[str, Any], rows: Sequence[dic
         _use(stage, data),
         _data(card, data, licences is not None),
         _training(card, rows),
+        *([_before(before, folder)] if before else []),
         f"{BEGIN}\n{END}",
     ]
     if sheets:
@@ -131,15 +146,15 @@ def draw_loss(points: Sequence[tuple[int, float]], size: tuple[int, int] = (640,
 
 
 def _front_matter(stage: str) -> str:
-    tags = {"vae": ["autoencoder"], "clip": ["clip"], "base": ["text-to-image", "stable-diffusion"]}[stage]
-    lines = ["---", "license: apache-2.0", f"library_name: {LIBRARIES[stage]}", "tags:", *(f"- {tag}" for tag in tags)]
-    return "\n".join([*lines, *(["pipeline_tag: text-to-image"] if stage == "base" else []), "---"])
+    tags = [f"- {tag}" for tag in TAGS[stage]]
+    lines = ["---", "license: apache-2.0", f"library_name: {LIBRARIES[stage]}", "tags:", *tags]
+    return "\n".join([*lines, *(["pipeline_tag: text-to-image"] if CLASSES[stage] == PIPELINE else []), "---"])
 
 
 def _use(stage: str, data: Any) -> str:
     name = CLASSES[stage]
     lines = [f"from {LIBRARIES[stage]} import {name}", f'model = {name}.from_pretrained("FOLDER")']
-    if stage == "base":
+    if name == PIPELINE:
         item = next(item for item in data.items if item.train)
         prompt = f"a {item.style} emoji of {item.object}"
         lines[1] = lines[1].replace("model", "pipeline")
@@ -188,6 +203,13 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         lines = [[row["step"], *(f"{row[name]:.4g}" for name in ("loss", *names))] for row in chosen]
         text += "\n\n" + _table(["step", "loss", *names], lines)
     return text
+
+
+def _before(before: Path, folder: Path) -> str:
+    """What the card in `before` says under "Training"; its loss curve goes along under another name."""
+    own = (before / CARD_FILE).read_text(encoding="utf-8").split("## Training\n")[1].split(BEGIN)[0].strip()
+    shutil.copyfile(before / LOSS_FILE, folder / BEFORE_LOSS_FILE)
+    return "## Training before that\n" + own.replace(f"]({LOSS_FILE})", f"]({BEFORE_LOSS_FILE})")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

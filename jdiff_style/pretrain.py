@@ -1,8 +1,8 @@
-"""Training a model from scratch: one loop for the stages `vae`, `clip` and `base`.
+"""Training a model from scratch: one loop for the stages `vae`, `clip`, `base` and `decoder`.
 
-A stage (pretrain_vae.py, pretrain_clip.py, pretrain_base.py) builds its modules and says what a step's loss, a
-measurement, a sample sheet and the finished folder are. The loop here does the rest: AdamW with a trapezoidal rate,
-averaged weights, the log, checkpoints, resuming. As in train.py the random draws of a step depend only on the seed and
+A stage (pretrain_vae.py, pretrain_clip.py, pretrain_base.py, pretrain_decoder.py) builds its modules and says what a step's
+loss, a measurement, a sample sheet and the finished folder are. The loop here does the rest: AdamW with a trapezoidal
+rate, averaged weights, the log, checkpoints, resuming. As in train.py the random draws of a step depend only on the seed and
 the step, so an interrupted and resumed run has the losses of one that was never interrupted.
 """
 
@@ -31,6 +31,7 @@ from jdiff_style.model_card import write_card
 from jdiff_style.muon import Muon
 from jdiff_style.pretrain_base import BaseStage
 from jdiff_style.pretrain_clip import ClipStage
+from jdiff_style.pretrain_decoder import DecoderStage
 from jdiff_style.pretrain_recipe import PretrainRecipe
 from jdiff_style.pretrain_stage import RESULT, Stage
 from jdiff_style.pretrain_vae import VaeStage
@@ -95,7 +96,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 def make_stage(recipe: PretrainRecipe) -> Stage:
     """The stage that the recipe describes, with freshly drawn weights."""
-    kinds: dict[str, Any] = {"vae": VaeStage, "clip": ClipStage, "base": BaseStage}
+    kinds: dict[str, Any] = {"vae": VaeStage, "clip": ClipStage, "base": BaseStage, "decoder": DecoderStage}
     return kinds[recipe.stage](recipe)
 
 
@@ -261,7 +262,7 @@ class Pretrainer:
             rows = [row for row in _lines(run / runs.LOG_FILE) if row["step"] <= step]
             card = self._card(run, rows, step)
             (temporary / CARD_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-            write_card(temporary, run, card, rows, self.stage.data)
+            write_card(temporary, run, card, rows, self.stage.data, self.stage.before)
             write_sums(temporary)
             if folder.exists():
                 shutil.rmtree(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from PIL import Image, ImageDraw
+from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from jdiff_style import runs
@@ -19,17 +17,16 @@ from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import SUMS_FILE, check_sums
+from jdiff_style.kept_array import kept_array
 from jdiff_style.losses import make_loss
 from jdiff_style.pretrain_data import make_caption, plain_caption
 from jdiff_style.pretrain_recipe import TIMESTEPS, BaseRecipe
 from jdiff_style.pretrain_stage import RESULT, Stage, half_copy
 from jdiff_style.progress import Progress
+from jdiff_style.sample_sheet import sample_sheet
 
-BATCH, SAMPLE_STREAM, VALIDATION_STREAM = 32, 200, 201
-LATENTS_FILE, LATENTS_SUM_FILE = "latents.npy", "latents.sha256"
-WORDS_FILE = "words.txt"
-LABEL = 12
-log = logging.getLogger(__name__)
+BATCH, VALIDATION_STREAM = 32, 201
+LATENTS_FILE, WORDS_FILE = "latents.npy", "words.txt"
 
 
 class BaseStage(Stage):
@@ -99,14 +96,11 @@ class BaseStage(Stage):
 
     def prepare(self, run: Path) -> None:
         """Encode every picture once; `latents.npy` in the run folder keeps them for resuming. float32 N × c × h × w."""
-        shape = (len(self.data.images), *self._latent_shape())
-        file, sums = run / LATENTS_FILE, run / LATENTS_SUM_FILE
-        if file.is_file() and sums.is_file():
-            if sums.read_text(encoding="utf-8").strip() == sha256(file):
-                self.latents = np.load(file, allow_pickle=False)
-                return
-            log.warning("%s is damaged; the pictures are encoded again", runs.show_path(file))
-        latents = np.empty(shape, dtype=np.float32)
+        self.latents = kept_array(run / LATENTS_FILE, self.encode_all)
+
+    def encode_all(self) -> np.ndarray:
+        """The latents of all pictures, scaled to unit variance."""
+        latents = np.empty((len(self.data.images), *self._latent_shape()), dtype=np.float32)
         progress = Progress("encoding pictures", len(latents))
         for first in range(0, len(latents), BATCH):
             numbers = np.arange(first, min(first + BATCH, len(latents)))
@@ -116,12 +110,7 @@ class BaseStage(Stage):
                 latents[numbers] = (mean * self.vae.config.scaling_factor).cpu().numpy()
             progress.update(int(numbers[-1]) + 1)
         progress.close()
-        temporary = file.with_name(f".{file.name}.tmp-{os.getpid()}")
-        with open(temporary, "wb") as stream:
-            np.save(stream, latents, allow_pickle=False)
-        os.replace(temporary, file)
-        runs.write_text(sums, sha256(file) + "\n")
-        self.latents = latents
+        return latents
 
     def _latent_shape(self) -> tuple[int, int, int]:
         side = self.unet.config.sample_size
@@ -191,30 +180,7 @@ class BaseStage(Stage):
 
     def sample(self) -> Image.Image:
         """A row for each style; columns: words of the training split, then held-out ones (if there are any)."""
-        recipe, data = self.recipe, self.data
-        words: list[str] = []
-        for held_out in (False, True):
-            count = recipe.sample_words // 2 if held_out else recipe.sample_words - recipe.sample_words // 2
-            names = list(dict.fromkeys(data.items[n].object for n in data.validation(len(data.items), held_out)))
-            words += [names[place * len(names) // count] for place in range(count)] if names else []
-        pipeline = self.pipeline()
-        pipeline.set_progress_bar_config(disable=True)
-        sheet = Image.new("RGB", (len(words) * data.side, len(data.styles) * (data.side + LABEL)), "white")
-        pen = ImageDraw.Draw(sheet)
-        for row, style in enumerate(data.styles):
-            seeds = [derive_seed(recipe.seed, SAMPLE_STREAM, row, column) for column in range(len(words))]
-            pictures = pipeline(
-                [plain_caption(style, word) for word in words],
-                num_inference_steps=recipe.sample_steps,
-                guidance_scale=recipe.sample_guidance,
-                generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-            ).images
-            for column, picture in enumerate(pictures):
-                place = (column * data.side, row * (data.side + LABEL))
-                sheet.paste(picture, place)
-                label = f"{style}: {words[column]}".encode("latin-1", "replace").decode("latin-1")
-                pen.text((place[0], place[1] + data.side), label, fill="black")
-        return sheet
+        return sample_sheet(self.pipeline(), self.data, self.recipe)
 
     def export(self, folder: Path) -> None:
         """The whole Stable Diffusion in diffusers layout, float16, and the names of all objects that it was trained on."""

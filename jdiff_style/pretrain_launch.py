@@ -18,7 +18,7 @@ from jdiff_style.recipe import to_yaml
 
 log = logging.getLogger(__name__)
 
-FOLDERS = ("data", "vae", "clip", "measure")
+FOLDERS = ("data", "vae", "clip", "base", "measure")
 # What may change between the parts of one run. Folders may move: their content is checked.
 RESUMABLE = {
     *FOLDERS,
@@ -93,7 +93,7 @@ def export_run(run: Path, folder: Path) -> Path:
         raise UserError(f"{folder} exists already; name a new folder or remove it first")
     recipe, _ = resume.stored_recipe(run, {})
     if recipe.stage == "lora":
-        raise UserError(f"{run} trained a LoRA, whose file is in the run folder; only vae, clip and base runs are exported")
+        raise UserError(f"{run} trained a LoRA, whose file is in the run folder; runs that train from scratch are exported")
     with runs.locked(run):  # a run at work removes old checkpoints, perhaps the one being read
         found = checkpoint.newest_good(run)
         if found is None:

@@ -1,4 +1,6 @@
-"""Recipes of the stages that train a small Stable Diffusion from scratch: `vae`, `clip`, then `base` on top of both."""
+"""Recipes of the stages that train a small Stable Diffusion from scratch: `vae`, `clip`, `base` on top of both, and
+`decoder`, which makes the pictures of a finished base cleaner.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,27 @@ class MeasuredRecipe(PretrainRecipe):
 
 
 @dataclass(frozen=True)
-class VaeRecipe(MeasuredRecipe):
+class PixelRecipe(PretrainRecipe):
+    """What the stages share that decode latents to pictures."""
+
+    l1_weight: float = field(1.0, HYPER, "weight of the mean absolute error, pixels in [-1, 1]", "FACTOR", low=0.0, high=1e3)
+    l2_weight: float = field(1.0, HYPER, "weight of the mean squared error", "FACTOR", low=0.0, high=1e3)
+    colour_weight: float = field(
+        0.0, HYPER, "weight of both errors again for what differs between red, green and blue", "FACTOR", low=0.0, high=1e3
+    )
+    alter: float = field(
+        0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
+    )
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        super().check()
+        if not self.l1_weight and not self.l2_weight:
+            raise UserError("l1_weight: 0 together with l2_weight: 0 leaves nothing to learn; raise one of them")
+
+
+@dataclass(frozen=True)
+class VaeRecipe(MeasuredRecipe, PixelRecipe):
     """An AutoencoderKL: L1 and squared error of the picture, and a little Kullback-Leibler term. No adversary."""
 
     stage: str = field("vae", MAIN, "what is trained", "STAGE", choices=("vae",))
@@ -92,11 +114,6 @@ class VaeRecipe(MeasuredRecipe):
     latent_channels: int = field(4, MODEL, "channels of a latent", "CHANNELS", low=1, high=64)
     layers: int = field(1, MODEL, "residual blocks of a level (the decoder has one more)", "BLOCKS", low=1, high=8)
     norm_groups: int = field(8, MODEL, "groups of a normalisation", "GROUPS", low=1, high=256)
-    l1_weight: float = field(1.0, HYPER, "weight of the mean absolute error, pixels in [-1, 1]", "FACTOR", low=0.0, high=1e3)
-    l2_weight: float = field(1.0, HYPER, "weight of the mean squared error", "FACTOR", low=0.0, high=1e3)
-    colour_weight: float = field(
-        0.0, HYPER, "weight of both errors again for what differs between red, green and blue", "FACTOR", low=0.0, high=1e3
-    )
     kl_weight: float = field(
         3e-4, HYPER, "weight of the Kullback-Leibler divergence from a unit Gaussian, mean over the latent's elements",
         "FACTOR", low=0.0, high=1e3,
@@ -113,16 +130,11 @@ class VaeRecipe(MeasuredRecipe):
         0, HYPER, "latent_noise and coarse_latents begin after so many steps", "STEPS", low=0, high=10**9
     )
     flip: bool = field(True, DATA, "flip half of the pictures")
-    alter: float = field(
-        0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
-    )
 
     def check(self) -> None:
         """Raise UserError for fields that contradict each other."""
         super().check()
         _divides("channels", self.channels, self.norm_groups)
-        if not self.l1_weight and not self.l2_weight:
-            raise UserError("l1_weight: 0 together with l2_weight: 0 leaves nothing to learn; raise one of them")
         if self.latent_noise and self.batch_size < 2:
             raise UserError("latent_noise: half of a batch gets it, and batch_size is 1; take a larger batch, or no noise")
 
@@ -161,7 +173,23 @@ class ClipRecipe(TextRecipe, MeasuredRecipe):
 
 
 @dataclass(frozen=True)
-class BaseRecipe(TextRecipe):
+class SheetRecipe(PretrainRecipe):
+    """What the stages share whose samples are drawn from captions."""
+
+    sample_words: int = field(
+        6, OUTPUT, "columns of the sample sheet, half of them held-out words", "WORDS", low=2, high=100
+    )
+    sample_steps: int = field(20, OUTPUT, "noise scheduler steps of a sample", "STEPS", low=1, high=1000)
+    sample_guidance: float = field(3.0, OUTPUT, "guidance scale of the samples", "SCALE", low=0.0, high=100.0)
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        super().check()
+        _divides_timesteps("sample_steps", self.sample_steps)
+
+
+@dataclass(frozen=True)
+class BaseRecipe(TextRecipe, SheetRecipe):
     """A UNet2DConditionModel on the latents of a finished `vae` stage and the text tower of a finished `clip` stage."""
 
     stage: str = field("base", MAIN, "what is trained", "STAGE", choices=("base",))
@@ -203,11 +231,6 @@ class BaseRecipe(TextRecipe):
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
     )
     compile: bool = field(False, SPEED, "compile the UNet's step with torch.compile (real PyTorch only)")
-    sample_words: int = field(
-        6, OUTPUT, "columns of the sample sheet, half of them held-out words", "WORDS", low=2, high=100
-    )
-    sample_steps: int = field(20, OUTPUT, "noise scheduler steps of a sample", "STEPS", low=1, high=1000)
-    sample_guidance: float = field(3.0, OUTPUT, "guidance scale of the samples", "SCALE", low=0.0, high=100.0)
 
     def check(self) -> None:
         """Raise UserError for fields that contradict each other."""
@@ -218,16 +241,37 @@ class BaseRecipe(TextRecipe):
             raise UserError(
                 f"attention: {len(self.attention)} levels, but channels has {len(self.channels)}; give one number for each"
             )
-        if TIMESTEPS % self.sample_steps:
-            near = min((n for n in range(1, TIMESTEPS + 1) if TIMESTEPS % n == 0), key=lambda n: abs(n - self.sample_steps))
-            raise UserError(
-                f"sample_steps: {self.sample_steps} does not divide the {TIMESTEPS} timesteps of training; use {near}"
-            )
         if not any(self.attention):
             raise UserError("attention: no level attends to the text; set at least one to 1")
 
 
-KINDS: dict[str, type] = {"vae": VaeRecipe, "clip": ClipRecipe, "base": BaseRecipe}
+@dataclass(frozen=True)
+class DecoderRecipe(PixelRecipe, SheetRecipe):
+    """The decoder of a finished `base` stage, taught on what the base draws. Encoder, UNet and text tower stay."""
+
+    stage: str = field("decoder", MAIN, "what is trained", "STAGE", choices=("decoder",))
+    base: Optional[str] = field(None, MAIN, "a base run, or the folder it was exported to", "FOLDER", path=True)
+    drawn: float = field(
+        0.6, HYPER, "share of a batch that the base draws; the rest are true pictures, encoded", "PROBABILITY",
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    draws: int = field(2, DATA, "how often every training caption is drawn to learn from", "DRAWS", low=1, high=1000)
+    draw_steps: int = field(4, DATA, "noise scheduler steps of these", "STEPS", low=1, high=1000)
+    draw_guidance: float = field(2.0, DATA, "guidance scale of these", "SCALE", low=0.0, high=100.0)
+
+    def check(self) -> None:
+        """Raise UserError for fields that contradict each other."""
+        super().check()
+        _divides_timesteps("draw_steps", self.draw_steps)
+
+
+KINDS: dict[str, type] = {"vae": VaeRecipe, "clip": ClipRecipe, "base": BaseRecipe, "decoder": DecoderRecipe}
+
+
+def _divides_timesteps(name: str, steps: int) -> None:
+    if TIMESTEPS % steps:
+        near = min((n for n in range(1, TIMESTEPS + 1) if TIMESTEPS % n == 0), key=lambda n: abs(n - steps))
+        raise UserError(f"{name}: {steps} does not divide the {TIMESTEPS} timesteps of training; use {near}")
 
 
 def _divides(name: str, widths: tuple[int, ...], divisor: int) -> None:

@@ -20,10 +20,13 @@ RESULT = "result"  # folder of the finished model in a run
 
 
 class Stage:
-    """What a stage has to offer. `parts` are the trained modules, `rates` their shares of the learning rate if not 1."""
+    """What a stage has to offer. `parts` are the trained modules, `rates` their shares of the learning rate if not 1.
+    `before` is the folder of the finished model of the same kind that it makes better, for the card.
+    """
 
     parts: dict[str, torch.nn.Module]
     rates: dict[str, float]
+    before: Path | None = None
     measurement: str  # a name that `validate` always returns
 
     def __init__(self, recipe: PretrainRecipe):

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pixels
-from jdiff_style.pretrain_recipe import VaeRecipe
+from jdiff_style.pretrain_recipe import PixelRecipe, VaeRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
 
 SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
@@ -86,13 +86,9 @@ class VaeStage(Stage):
             if recipe.coarse_latents and settled and float(torch.rand((), generator=generator)) < recipe.coarse_latents:
                 latents, pictures = avg_pool2d(latents, 2), avg_pool2d(pictures, 2)
             decoded = self.vae.decode(latents).sample
-        error = decoded.to(torch.float32) - pictures
-        l1, l2 = error.abs().mean(), (error**2).mean()
-        colour = error - error.mean(dim=1, keepdim=True)
-        hue = colour.abs().mean() + (colour**2).mean()
+        loss, terms = pixel_loss(decoded, pictures, recipe)
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
-        loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.colour_weight * hue + recipe.kl_weight * divergence
-        return loss, {"l1": l1, "l2": l2, "colour": hue, "kl": divergence}
+        return loss + recipe.kl_weight * divergence, {**terms, "kl": divergence}
 
     def disturbed(self, latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """The latents with noise of 0 to `latent_noise` times their standard deviation."""
@@ -157,6 +153,18 @@ class VaeStage(Stage):
         """AutoencoderKL in diffusers layout, float16, with the scaling factor that gives latents unit variance."""
         self.vae.register_to_config(scaling_factor=round(1.0 / self.latent_std(SCALING_IMAGES), 5))
         half_copy(self.vae).save_pretrained(str(folder))
+
+
+def pixel_loss(
+    decoded: torch.Tensor, pictures: torch.Tensor, recipe: PixelRecipe
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The weighted errors of decoded pictures, batch × 3 × side × side in [-1, 1], summed, and each by itself."""
+    error = decoded.to(torch.float32) - pictures
+    l1, l2 = error.abs().mean(), (error**2).mean()
+    colour = error - error.mean(dim=1, keepdim=True)
+    hue = colour.abs().mean() + (colour**2).mean()
+    loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.colour_weight * hue
+    return loss, {"l1": l1, "l2": l2, "colour": hue}
 
 
 def psnr(true: np.ndarray, found: np.ndarray) -> float:

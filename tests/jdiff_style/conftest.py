@@ -100,7 +100,7 @@ def start_jdiff():
     return start_process
 
 
-# The three stages that train from scratch, in miniature.
+# The stages that train from scratch, in miniature.
 PRETRAIN = {"batch_size": 4, "steps": 6, "warmup_steps": 2, "validate_every": 3, "validate_images": 4, "checkpoint_every": 2}
 STAGES = {
     "vae": {"channels": [8, 16], "norm_groups": 4, "learning_rate": 2e-3, "latent_noise": 0.2, "coarse_latents": 0.5},
@@ -109,7 +109,10 @@ STAGES = {
     },
     "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2,
              "pooled_text": True, "timestep_power": 0.5, "optimizer": "muon", "words": "words.txt", "plain_captions": 0.5},
+    "decoder": {"learning_rate": 2e-3, "draw_steps": 2, "sample_steps": 2, "sample_words": 2, "alter": 0.5,
+                "colour_weight": 1.0},
 }  # fmt: skip
+STANDS_ON = {"base": ("vae", "clip"), "decoder": ("base",)}
 
 
 def write_pretrain_data(folder, objects=10, side=16):
@@ -151,7 +154,7 @@ def pretrain_data():
 
 @pytest.fixture(scope="session")
 def pretrain_recipes():
-    """`pretrain_recipes(folder)` writes data and the recipes of the stages vae, clip and base; stage -> recipe file."""
+    """`pretrain_recipes(folder)` writes data and the recipes of all stages; stage -> recipe file."""
 
     def write(folder):
         write_pretrain_data(folder / "data")
@@ -167,14 +170,13 @@ def pretrain_recipes():
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, pretrain_recipes):
-    """stage -> the folder of its finished run of six steps; `base` stands on the two others."""
+    """stage -> the folder of its finished run of six steps; `base` stands on the first two, `decoder` on it."""
     from jdiff_style.cli import main
 
     folder = tmp_path_factory.mktemp("pretrain")
-    recipes, found, models = pretrain_recipes(folder), {}, []
+    recipes, found = pretrain_recipes(folder), {}
     for stage in STAGES:
-        own = models if stage == "base" else []
+        own = [word for name in STANDS_ON.get(stage, ()) for word in (f"--{name}", str(found[name]))]
         assert main(["train", "--recipe", str(recipes[stage]), "--out", str(folder / stage), *own]) == 0
         (found[stage],) = (folder / stage).glob("00000-*")
-        models += [f"--{stage}", str(found[stage])]
     return found

@@ -1,4 +1,4 @@
-"""Training from scratch through the command: the three stages in miniature, their results, and resuming."""
+"""Training from scratch through the command: all stages in miniature, their results, and resuming."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from jdiff_style.errors import UserError
 from jdiff_style.hashes import check_sums
 from jdiff_style.recipe import make_recipe, read_recipe
 
-STAGES = ("vae", "clip", "base")
+STAGES = ("vae", "clip", "base", "decoder")
 
 
 def losses(run):
@@ -34,13 +34,13 @@ def test_a_run_leaves_log_checkpoints_and_a_result(trained, stage):
     rows = [json.loads(row) for row in (run / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(0 < row["loss"] < 10 for row in rows)
     assert rows[0]["lr"] == pytest.approx(rows[1]["lr"] / 2)
-    measured = {"vae": "psnr", "clip": "top5", "base": "held_out_loss"}[stage]
+    measured = {"vae": "psnr", "clip": "top5", "base": "held_out_loss", "decoder": "psnr_drawn"}[stage]
     assert [measured in row for row in rows] == [False, False, True, False, False, True]
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-00000004", "step-00000006"]
     check_sums(run / "result", "result")
     card = json.loads((run / "result" / "training.json").read_text())
     assert card["steps"] == 6 and card["held_out_pictures"] == 4
-    assert card["training_pictures"] == (8 if stage == "base" else 16)
+    assert card["training_pictures"] == (8 if stage in ("base", "decoder") else 16)
     assert "data" not in card["recipe"] and card["last_measurement"]["step"] == 6
     if stage != "clip":
         assert (run / "samples" / "step-00000006.png").is_file()
@@ -193,8 +193,10 @@ def test_a_damaged_weight_file_is_named_with_both_hashes(trained, tmp_path):
         ("base", {"attention": [1, 1]}, ["attention: 2 levels, but channels has 3"]),
         ("base", {"attention": [0, 0, 0]}, ["attention: no level"]),
         ("base", {"sample_steps": 30}, ["sample_steps: 30 does not divide the 1000 timesteps", "use 25"]),
+        ("decoder", {"draw_steps": 3}, ["draw_steps: 3 does not divide the 1000 timesteps", "use 2"]),
+        ("decoder", {"l1_weight": 0, "l2_weight": 0}, ["l1_weight: 0"]),
         ("base", {"prediction_type": "sample"}, ["prediction_type: 'sample' is not one of"]),
-        ("gan", {}, ["stage: 'gan' is not one of lora, vae, clip, base"]),
+        ("gan", {}, ["stage: 'gan' is not one of lora, vae, clip, base, decoder"]),
     ],
 )
 def test_a_bad_recipe_is_named_with_the_way_out(stage, values, words):

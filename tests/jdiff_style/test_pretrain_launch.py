@@ -9,7 +9,7 @@ import pytest
 
 from jdiff_style import runs
 
-STAGES = ("vae", "clip", "base")
+STAGES = ("vae", "clip", "base", "decoder")
 
 
 @pytest.fixture
