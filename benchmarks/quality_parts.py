@@ -26,6 +26,7 @@ from jdiff_style.pretrain_data import (
     evenly,
     plain_caption,
     read_pictures,
+    to_pictures,
     to_pixels,
 )
 from jdiff_style.pretrain_vae import psnr
@@ -131,8 +132,7 @@ def _psnr(vae: Any, data: TruePictures, numbers: np.ndarray, device: str, title:
         with torch.no_grad():
             latents = vae.encode(torch.from_numpy(to_pixels(part)).to(device)).latent_dist.mean
             decoded = vae.decode(latents).sample.cpu().numpy()
-        levels = np.clip(np.round((decoded.transpose(0, 2, 3, 1) + 1.0) * 127.5), 0, 255).astype(np.uint8)
-        found += [psnr(true, made) for true, made in zip(part, levels)]
+        found += [psnr(true, made) for true, made in zip(part, to_pictures(decoded))]
         progress.update(len(found))
     progress.close()
     return found

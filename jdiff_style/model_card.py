@@ -58,9 +58,7 @@ LIMITS = {
         "No safety checker: it has seen nothing that would need one.",
     ],
 }
-_TEXTS: tuple[dict[str, Any], ...] = (TITLES, LIBRARIES, CLASSES, TAGS, WHAT, SAMPLES_SAY, LIMITS)
-for _text in _TEXTS:
-    _text["decoder"] = _text["base"]  # a whole model again, with another decoder
+LIKE = {"decoder": "base"}  # its result is a whole model again, with another decoder
 
 
 def write_card(
@@ -76,7 +74,7 @@ def write_card(
     `card` is the content of training.json, `rows` the lines of the log up to its last step, `data` a PretrainData. `before`
     is the model that this one was made from: what its card says of its training stands in this card, too.
     """
-    stage, steps = card["stage"], card["steps"]
+    stage, steps = LIKE.get(card["stage"], card["stage"]), card["steps"]
     say = {"side": data.side}
     licences = _licences(data.folder)
     if licences is not None:

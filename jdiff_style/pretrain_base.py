@@ -164,19 +164,7 @@ class BaseStage(Stage):
 
     def pipeline(self) -> StableDiffusionPipeline:
         """A generation pipeline over the stage's own modules."""
-        return self._pipeline(self.vae, self.text_encoder, self.unet)
-
-    def _pipeline(self, vae: Any, text_encoder: Any, unet: Any) -> StableDiffusionPipeline:
-        return StableDiffusionPipeline(
-            vae=vae,
-            text_encoder=text_encoder,
-            tokenizer=self.tokenizer,
-            unet=unet,
-            scheduler=DDIMScheduler.from_config(self.scheduler.config),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        return make_pipeline(self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler.config)
 
     def sample(self) -> Image.Image:
         """A row for each style; columns: words of the training split, then held-out ones (if there are any)."""
@@ -186,7 +174,22 @@ class BaseStage(Stage):
         """The whole Stable Diffusion in diffusers layout, float16, and the names of all objects that it was trained on."""
         known = dict.fromkeys(self.data.items[number].object for number in self.data.train)
         runs.write_text(folder / WORDS_FILE, "".join(f"{name}\n" for name in known))
-        self._pipeline(half_copy(self.vae), half_copy(self.text_encoder), half_copy(self.unet)).save_pretrained(str(folder))
+        vae, text_encoder, unet = (half_copy(part) for part in (self.vae, self.text_encoder, self.unet))
+        make_pipeline(vae, text_encoder, self.tokenizer, unet, self.scheduler.config).save_pretrained(str(folder))
+
+
+def make_pipeline(vae: Any, text_encoder: Any, tokenizer: Any, unet: Any, schedule: Any) -> StableDiffusionPipeline:
+    """The modules as a pipeline with DDIM on this configuration, without a safety checker."""
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler.from_config(schedule),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def compiled(unet: UNet2DConditionModel) -> Any:

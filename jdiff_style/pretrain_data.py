@@ -161,6 +161,11 @@ def to_pixels(pictures: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
+def to_pictures(pixels: np.ndarray) -> np.ndarray:
+    """float32 batch × 3 × side × side in [-1, 1] as uint8 batch × side × side × 3; what lies beyond is clipped."""
+    return np.clip(np.round((pixels.transpose(0, 2, 3, 1) + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
 def read_pictures(folder: Path, images_file: str, items_file: str, field: str = "data") -> tuple[np.ndarray, list[Item]]:
     """(pictures, one description each) of two files of `folder`; UserError, which names the recipe's `field`."""
     images, items = _read_images(folder / images_file, field), _read_items(folder / items_file, field)

@@ -15,8 +15,8 @@ from jdiff_style.dataset import derive_seed
 from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.kept_array import kept_array
 from jdiff_style.pretrain_augment import alter
-from jdiff_style.pretrain_base import WORDS_FILE, load_part, model_folder
-from jdiff_style.pretrain_data import evenly, plain_caption, to_pixels
+from jdiff_style.pretrain_base import WORDS_FILE, load_part, make_pipeline, model_folder
+from jdiff_style.pretrain_data import evenly, plain_caption, to_pictures, to_pixels
 from jdiff_style.pretrain_recipe import DecoderRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
 from jdiff_style.pretrain_vae import pixel_loss, psnr
@@ -31,12 +31,13 @@ class DecoderStage(Stage):
     """The pixel loss of the `vae` stage on two kinds of latents: those that the base draws from a training caption, against
     the true picture of that caption, and those of true pictures, so that the decoder stays the inverse of the encoder.
 
-    A UNet leaves fine detail out and errs in ways that are its own; the decoder of Stable Diffusion's autoencoder was
-    fine-tuned apart from its encoder, too (Rombach et al.'s `sd-vae-ft-mse`), there on true pictures only. Encoder, UNet and
+    A UNet leaves fine detail out and errs in ways that are its own. Stability AI's `sd-vae-ft-mse` is a decoder fine-tuned
+    apart from its encoder, too, there on true pictures only. Encoder, UNet and
     text tower stay as they are, so the base's latents mean what they meant.
     """
 
     recipe: DecoderRecipe
+    before: Path
     measurement = "psnr_drawn"
 
     def __init__(self, recipe: DecoderRecipe):
@@ -46,8 +47,8 @@ class DecoderStage(Stage):
         self.vae = self.pipe.vae
         for module in (self.vae, self.pipe.unet, self.pipe.text_encoder):
             module.requires_grad_(False).eval()
-        self.before = self.folder = model_folder(recipe.base, "base")
-        self.data.keep(self.folder / WORDS_FILE)
+        self.before = model_folder(recipe.base, "base")
+        self.data.keep(self.before / WORDS_FILE)
         self.parts = {"decoder": self.vae.decoder, "post_quant_conv": self.vae.post_quant_conv}
         for module in self.parts.values():
             module.requires_grad_(True)
@@ -56,7 +57,7 @@ class DecoderStage(Stage):
 
     def inputs(self) -> dict[str, str]:
         """Fingerprints of the data and of the base."""
-        return {**super().inputs(), "base": sha256(self.folder / SUMS_FILE)}
+        return {**super().inputs(), "base": sha256(self.before / SUMS_FILE)}
 
     def prepare(self, run: Path) -> None:
         """Draw every training caption `draws` times, and once more for measuring. float32 draws × N × c × h × w."""
@@ -127,7 +128,7 @@ class DecoderStage(Stage):
         found = []
         for first in range(0, len(numbers), BATCH):
             decoded = self.vae.decode(torch.from_numpy(latents[first : first + BATCH]).to(self.device)).sample
-            made = np.clip(np.round((decoded.cpu().numpy().transpose(0, 2, 3, 1) + 1.0) * 127.5), 0, 255).astype(np.uint8)
+            made = to_pictures(decoded.cpu().numpy())
             found += [psnr(self.data.images[number], picture) for number, picture in zip(numbers[first:], made)]
         return float(np.mean(found))
 
@@ -137,13 +138,7 @@ class DecoderStage(Stage):
 
     def export(self, folder: Path) -> None:
         """The whole Stable Diffusion, float16, with the words that it knows and what its card says of its training."""
-        parts = {name: half_copy(getattr(self.pipe, name)) for name in ("vae", "text_encoder", "unet")}
-        StableDiffusionPipeline(
-            **parts,
-            tokenizer=self.pipe.tokenizer,
-            scheduler=self.pipe.scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ).save_pretrained(str(folder))
-        shutil.copyfile(self.folder / WORDS_FILE, folder / WORDS_FILE)
+        vae, text_encoder, unet = (half_copy(part) for part in (self.vae, self.pipe.text_encoder, self.pipe.unet))
+        pipeline = make_pipeline(vae, text_encoder, self.pipe.tokenizer, unet, self.pipe.scheduler.config)
+        pipeline.save_pretrained(str(folder))
+        shutil.copyfile(self.before / WORDS_FILE, folder / WORDS_FILE)

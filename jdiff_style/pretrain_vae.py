@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d
 
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain_augment import alter
-from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pixels
+from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pictures, to_pixels
 from jdiff_style.pretrain_recipe import PixelRecipe, VaeRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
 
@@ -124,9 +124,9 @@ class VaeStage(Stage):
     def reconstruct(self, picture: np.ndarray) -> np.ndarray:
         """A picture encoded to its mean latent and decoded, both uint8 side × side × 3."""
         pictures = torch.from_numpy(to_pixels(picture[None])).to(self.device)
-        decoded = self.vae.decode(self.vae.encode(pictures).latent_dist.mean).sample[0]
-        levels = (decoded.to(torch.float32).cpu().numpy().transpose(1, 2, 0) + 1.0) * 127.5
-        return np.clip(np.round(levels), 0, 255).astype(np.uint8)
+        decoded = self.vae.decode(self.vae.encode(pictures).latent_dist.mean).sample
+        made: np.ndarray = to_pictures(decoded.to(torch.float32).cpu().numpy())[0]
+        return made
 
     def latent_std(self, count: int) -> float:
         """Standard deviation of all latents of `count` training pictures; its inverse is the scaling factor."""

@@ -23,7 +23,7 @@ from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.picture_features import FEATURES_INFO, features_file
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_base import load_part
-from jdiff_style.pretrain_data import IMAGES_FILE, METADATA_FILE, OTHER_STYLES, read_pictures, to_pixels
+from jdiff_style.pretrain_data import IMAGES_FILE, METADATA_FILE, OTHER_STYLES, read_pictures, to_pictures, to_pixels
 from jdiff_style.progress import Progress
 
 from .command import OUT
@@ -147,4 +147,4 @@ def _decoded(count: int, vae: Any, picture: np.ndarray, number: int, first: int)
         amounts = draw.uniform(0.0, MOST_NOISE, (count, 1, 1, 1)) / vae.config.scaling_factor
         noise = amounts * draw.standard_normal((count, *latents.shape[1:]))
         decoded = vae.decode(torch.from_numpy((latents + noise).astype(np.float32))).sample.numpy()
-    return list(np.clip(np.round((decoded.transpose(0, 2, 3, 1) + 1.0) * 127.5), 0, 255).astype(np.uint8))
+    return list(to_pictures(decoded))
