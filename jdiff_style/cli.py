@@ -67,7 +67,7 @@ def _add_train(verbs: Any, stage: str) -> None:
         "train",
         help="train what a recipe describes: a packed LoRA over all styles of a pack, or a base model from scratch",
         description=f"Train what a recipe describes. Shown are the fields of stage {stage}; for another stage's give "
-        "--stage lora (a packed LoRA, the default), vae, clip or base (a base model from scratch) before --help. "
+        "--stage lora (a packed LoRA, the default), vae, clip, base or decoder (a base model from scratch) before --help. "
         "The last line on standard output is the run folder.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,

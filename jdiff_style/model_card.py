@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 
 from jdiff_style import runs
 from jdiff_style.hashes import SUMS_FILE, write_sums
+from jdiff_style.pretrain_appearance import COLOURS, LINES, SURFACES, TONES
 
 CARD_FILE, SAMPLES_FILE, LOSS_FILE, LICENCES_FILE = "README.md", "samples.png", "loss.png", "LICENSES.md"
-BEFORE_LOSS_FILE = "loss-before.png"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 MEASUREMENTS = 8  # rows of the table, evenly over the run
 POINTS = 240  # of the loss curve, each a mean over its share of the steps
@@ -171,7 +171,17 @@ def _data(card: dict[str, Any], data: Any, licensed: bool) -> str:
     return (
         f"## Data\n{card['training_pictures']} pictures of {data.side} px for training, {card['held_out_pictures']} of "
         f"objects that were held out. Training pictures by style: {styles}. SHA-256 of the data: "
-        f"`{card['versions']['inputs'].get('data', 'unknown')}`. {licences}"
+        f"`{card['versions']['inputs'].get('data', 'unknown')}`. {licences}{_appearances(card['recipe'])}"
+    )
+
+
+def _appearances(recipe: dict[str, Any]) -> str:
+    if not recipe.get("appearances"):
+        return ""
+    words = ", ".join([*LINES, *(tone for tone in TONES if tone != "two colors"), *SURFACES, "inverted"])
+    return (
+        f" Of the pictures, {recipe['appearances']:.0%} were changed, and the caption said how: {words}, two colors, or the "
+        f"color of the background (among {', '.join(COLOURS)})."
     )
 
 
@@ -204,10 +214,20 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _before(before: Path, folder: Path) -> str:
-    """What the card in `before` says under "Training"; its loss curve goes along under another name."""
+    """What the card in `before` says under "Training", and of what was before that; the loss curves go along under names
+    that count backwards.
+    """
     own = (before / CARD_FILE).read_text(encoding="utf-8").split("## Training\n")[1].split(BEGIN)[0].strip()
-    shutil.copyfile(before / LOSS_FILE, folder / BEFORE_LOSS_FILE)
-    return "## Training before that\n" + own.replace(f"]({LOSS_FILE})", f"]({BEFORE_LOSS_FILE})")
+    for number in range(own.count("](loss"), 0, -1):  # the oldest first: every name moves on by one
+        old, new = _loss_file(number - 1), _loss_file(number)
+        shutil.copyfile(before / old, folder / new)
+        own = own.replace(f"]({old})", f"]({new})")
+    return "## Training before that\n" + own
+
+
+def _loss_file(number: int) -> str:
+    """That of this training at 0, of the one before it at 1."""
+    return LOSS_FILE if not number else f"loss-before{f'-{number}' if number > 1 else ''}.png"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

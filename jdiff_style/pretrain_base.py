@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import torch
@@ -19,14 +19,16 @@ from jdiff_style.errors import UserError
 from jdiff_style.hashes import SUMS_FILE, check_sums
 from jdiff_style.kept_array import kept_array
 from jdiff_style.losses import make_loss
-from jdiff_style.pretrain_data import make_caption, plain_caption
+from jdiff_style.pretrain_appearance import Appearance, change, draw_appearance
+from jdiff_style.pretrain_appearance import make_caption as changed_caption
+from jdiff_style.pretrain_data import make_caption, plain_caption, to_pixels
 from jdiff_style.pretrain_recipe import TIMESTEPS, BaseRecipe
 from jdiff_style.pretrain_stage import RESULT, Stage, half_copy
 from jdiff_style.progress import Progress
 from jdiff_style.sample_sheet import sample_sheet
 
-BATCH, VALIDATION_STREAM = 32, 201
-LATENTS_FILE, WORDS_FILE = "latents.npy", "words.txt"
+BATCH, VALIDATION_STREAM, APPEARANCE_STREAM = 32, 201, 203
+LATENTS_FILE, CHANGED_FILE, WORDS_FILE = "latents.npy", "changed.npy", "words.txt"
 
 
 class BaseStage(Stage):
@@ -85,30 +87,72 @@ class BaseStage(Stage):
             self.rates = {"text_encoder": recipe.text_rate}
             # The last layer norm is used; what follows it in CLIPModel (the projection) is not part of CLIPTextModel.
         self.criterion = make_loss(recipe.prediction_type, self.scheduler.alphas_cumprod, recipe.min_snr_gamma)
-        self.latents = np.empty(0, dtype=np.float32)
+        self.latents = self.changed = np.empty(0, dtype=np.float32)
+        self.place = {int(number): place for place, number in enumerate(self.data.train)}
+        self.before = model_folder(recipe.base, "base") if recipe.base else None
+        if recipe.base:
+            self._go_on_from(load_part(recipe.base, "base", StableDiffusionPipeline))
+
+    def _go_on_from(self, pipeline: Any) -> None:
+        """Take over the weights of a finished base; UserError if its sizes or its latents are others."""
+        pairs = {"unet": self.unet, "text_encoder": self.text_encoder, "vae": self.vae}
+        for name, module in pairs.items():
+            theirs, ours = getattr(pipeline, name).state_dict(), module.state_dict()
+            shapes = {key: tuple(value.shape) for key, value in ours.items()}
+            if {key: tuple(value.shape) for key, value in theirs.items()} != shapes:
+                raise UserError(f"base: its {name} has other layers than this recipe's; name a base of the same recipe")
+            encoder = {key for key in ours if key.startswith(("encoder.", "quant_conv."))} if name == "vae" else set()
+            if any(not torch.equal(theirs[key].cpu(), ours[key].cpu()) for key in encoder):
+                raise UserError("base: it was trained on the latents of another autoencoder; name that one with --vae")
+            if name != "vae":
+                module.load_state_dict(theirs)
 
     def inputs(self) -> dict[str, str]:
         """Fingerprints of the data, of the words and of both finished models."""
         files = {name: model_folder(getattr(self.recipe, name), name) / SUMS_FILE for name in ("vae", "clip")}
         if self.recipe.words is not None:
             files["words"] = Path(self.recipe.words)
+        if self.before is not None:
+            files["base"] = self.before / SUMS_FILE
         return {**super().inputs(), **{name: sha256(file) for name, file in files.items()}}
 
     def prepare(self, run: Path) -> None:
-        """Encode every picture once; `latents.npy` in the run folder keeps them for resuming. float32 N × c × h × w."""
+        """Encode every picture once, and its changed copies if there are to be any; both are kept in the run folder for
+        resuming. float32 N × c × h × w, and copies × N of training × c × h × w.
+        """
         self.latents = kept_array(run / LATENTS_FILE, self.encode_all)
+        if self.recipe.appearances:
+            self.changed = kept_array(run / CHANGED_FILE, self.encode_changed)
 
     def encode_all(self) -> np.ndarray:
         """The latents of all pictures, scaled to unit variance."""
-        latents = np.empty((len(self.data.images), *self._latent_shape()), dtype=np.float32)
-        progress = Progress("encoding pictures", len(latents))
-        for first in range(0, len(latents), BATCH):
-            numbers = np.arange(first, min(first + BATCH, len(latents)))
+        return self._encode(len(self.data.images), lambda number: self.data.images[number], "encoding pictures")
+
+    def encode_changed(self) -> np.ndarray:
+        """The latents of `appearance_copies` changed copies of each training picture."""
+        copies, numbers = self.recipe.appearance_copies, self.data.train
+
+        def picture(place: int) -> np.ndarray:
+            copy, index = divmod(place, len(numbers))
+            return change(self.data.images[numbers[index]], self.appearance(copy, int(numbers[index])))
+
+        latents = self._encode(copies * len(numbers), picture, "encoding changed pictures")
+        return latents.reshape(copies, len(numbers), *latents.shape[1:])
+
+    def appearance(self, copy: int, number: int) -> Appearance:
+        """That of copy `copy` of picture `number`."""
+        return draw_appearance(np.random.default_rng(derive_seed(self.recipe.seed, APPEARANCE_STREAM, copy, number)))
+
+    def _encode(self, count: int, picture: Callable[[int], np.ndarray], title: str) -> np.ndarray:
+        latents = np.empty((count, *self._latent_shape()), dtype=np.float32)
+        progress = Progress(title, count)
+        for first in range(0, count, BATCH):
+            last = min(first + BATCH, count)
             with torch.no_grad():
-                pictures = torch.from_numpy(self.data.pixels(numbers)).to(self.device)
-                mean = self.vae.encode(pictures).latent_dist.mean
-                latents[numbers] = (mean * self.vae.config.scaling_factor).cpu().numpy()
-            progress.update(int(numbers[-1]) + 1)
+                pictures = to_pixels(np.stack([picture(number) for number in range(first, last)]))
+                mean = self.vae.encode(torch.from_numpy(pictures).to(self.device)).latent_dist.mean
+                latents[first:last] = (mean * self.vae.config.scaling_factor).cpu().numpy()
+            progress.update(last)
         progress.close()
         return latents
 
@@ -120,19 +164,25 @@ class BaseStage(Stage):
         """The scalar to minimise at `step` (from 0); nothing besides for the log."""
         recipe = self.recipe
         numbers, draws = self.data.numbers(step, recipe.batch_size)
-        captions = []
-        for number, draw in zip(numbers, draws):
-            caption = make_caption(self.data.items[number], draw, recipe.keywords, recipe.plain_captions)
+        captions, latents = [], self.latents[numbers]
+        for row, (number, draw) in enumerate(zip(numbers, draws)):
+            item = self.data.items[number]
+            if recipe.appearances and draw.random() < recipe.appearances:
+                copy = int(draw.integers(recipe.appearance_copies))
+                latents[row] = self.changed[copy, self.place[int(number)]]
+                caption = changed_caption(self.appearance(copy, int(number)), item.style, item.object, draw)
+            else:
+                caption = make_caption(item, draw, recipe.keywords, recipe.plain_captions)
             captions.append("" if draw.random() < recipe.drop_caption else caption)
         generator = self.generator(step)
         noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
         timesteps = spread_timesteps(len(numbers), generator, recipe.timestep_power)
-        return self._error(self.predict, numbers, captions, noise, timesteps), {}
+        return self._error(self.predict, latents, captions, noise, timesteps), {}
 
     def _error(
-        self, predict: Any, numbers: np.ndarray, captions: list[str], noise: torch.Tensor, timesteps: torch.Tensor
+        self, predict: Any, clean: np.ndarray, captions: list[str], noise: torch.Tensor, timesteps: torch.Tensor
     ) -> torch.Tensor:
-        latents = torch.from_numpy(self.latents[numbers]).to(self.device)
+        latents = torch.from_numpy(clean).to(self.device)
         noise, timesteps = noise.to(self.device), timesteps.to(self.device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         with self.autocast():
@@ -157,7 +207,7 @@ class BaseStage(Stage):
                 noise = torch.randn((len(chosen), *self._latent_shape()), generator=generator)
                 timesteps = spread_timesteps(len(chosen), generator)
                 captions = [plain_caption(self.data.items[n].style, self.data.items[n].object) for n in chosen]
-                total += len(chosen) * float(self._error(self.unet, chosen, captions, noise, timesteps))
+                total += len(chosen) * float(self._error(self.unet, self.latents[chosen], captions, noise, timesteps))
             if len(numbers):
                 values[name] = total / len(numbers)
         return values

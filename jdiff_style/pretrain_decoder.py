@@ -19,7 +19,7 @@ from jdiff_style.pretrain_base import WORDS_FILE, load_part, make_pipeline, mode
 from jdiff_style.pretrain_data import evenly, plain_caption, to_pictures, to_pixels
 from jdiff_style.pretrain_recipe import DecoderRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
-from jdiff_style.pretrain_vae import pixel_loss, psnr
+from jdiff_style.pretrain_vae import disturbed, pixel_loss, psnr
 from jdiff_style.progress import Progress
 from jdiff_style.sample_sheet import sample_sheet
 
@@ -99,14 +99,17 @@ class DecoderStage(Stage):
         for place, draw in enumerate(draws):
             if place >= count and recipe.alter and draw.random() < recipe.alter:
                 chosen[place] = alter(chosen[place], draw)
-        pictures = torch.from_numpy(to_pixels(chosen)).to(self.device)
+        pictures, generator = torch.from_numpy(to_pixels(chosen)).to(self.device), self.generator(step)
         with self.autocast():
             parts = [torch.from_numpy(np.stack(drawn)).to(self.device)] if drawn else []
             if count < len(numbers):
                 with torch.no_grad():
-                    parts.append(self.vae.encode(pictures[count:]).latent_dist.mean.to(torch.float32))
+                    latents = self.vae.encode(pictures[count:]).latent_dist.mean.to(torch.float32)
+                if recipe.latent_noise:
+                    latents = disturbed(latents, recipe.latent_noise, generator)
+                parts.append(latents)
             decoded = self.vae.decode(torch.cat(parts)).sample
-        return pixel_loss(decoded, pictures, recipe)
+        return pixel_loss(decoded, pictures, recipe, generator)
 
     def validate(self) -> dict[str, float]:
         """`psnr_drawn`: training captions, drawn once more than they were learnt from, against their true pictures; `psnr`:

@@ -91,6 +91,10 @@ class PixelRecipe(PretrainRecipe):
     colour_weight: float = field(
         0.0, HYPER, "weight of both errors again for what differs between red, green and blue", "FACTOR", low=0.0, high=1e3
     )
+    texture_weight: float = field(
+        0.0, HYPER, "weight of the difference between the patches of both pictures, wherever they lie; what is a little "
+        "out of place is then not blurred", "FACTOR", low=0.0, high=1e3,
+    )  # fmt: skip
     alter: float = field(
         0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
     )
@@ -198,6 +202,10 @@ class BaseRecipe(TextRecipe, SheetRecipe):
     words: Optional[str] = field(
         None, MAIN, "only the objects in this file, a name on each line, are drawn; without it all are", "FILE", path=True
     )
+    base: Optional[str] = field(
+        None, MAIN, "go on from UNet and text tower of this base, which has to be of the same sizes and latents", "FOLDER",
+        path=True,
+    )  # fmt: skip
     channels: tuple[int, ...] = field(
         (64, 128, 224), MODEL, "width of each level, each level halving the side after the first", "WIDTHS",
         low=4, high=4096,
@@ -227,6 +235,11 @@ class BaseRecipe(TextRecipe, SheetRecipe):
         0.0, DATA, "share of the captions that are only `a STYLE emoji of OBJECT`; the others are written in many ways",
         "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
+    appearances: float = field(
+        0.0, DATA, "share of pictures changed in lines, colours, ground or surface, with the words for it in the caption",
+        "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
+    appearance_copies: int = field(12, DATA, "changed copies of each picture", "COPIES", low=1, high=1000)
     drop_caption: float = field(
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
     )
@@ -254,6 +267,10 @@ class DecoderRecipe(PixelRecipe, SheetRecipe):
     drawn: float = field(
         0.6, HYPER, "share of a batch that the base draws; the rest are true pictures, encoded", "PROBABILITY",
         low=0.0, high=1.0,
+    )  # fmt: skip
+    latent_noise: float = field(
+        0.0, HYPER, "most noise added to the latents of true pictures, as a share of their spread; how much is drawn evenly "
+        "from 0 on", "FACTOR", low=0.0, high=10.0,
     )  # fmt: skip
     draws: int = field(2, DATA, "how often every training caption is drawn to learn from", "DRAWS", low=1, high=1000)
     draw_steps: int = field(4, DATA, "noise scheduler steps of these", "STEPS", low=1, high=1000)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d
 
 from jdiff_style.errors import UserError
+from jdiff_style.losses import draw_filters, patch_distance
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pictures, to_pixels
 from jdiff_style.pretrain_recipe import PixelRecipe, VaeRecipe
@@ -81,20 +82,15 @@ class VaeStage(Stage):
             latents = mean + torch.exp(0.5 * log_variance) * noise
             settled = step >= recipe.settle_steps
             if recipe.latent_noise and settled:
-                latents = torch.cat([self.disturbed(latents[0::2].detach(), generator), latents[1::2]])
+                noisy = disturbed(latents[0::2].detach(), recipe.latent_noise, generator)
+                latents = torch.cat([noisy, latents[1::2]])
                 pictures = torch.cat([pictures[0::2], pictures[1::2]])
             if recipe.coarse_latents and settled and float(torch.rand((), generator=generator)) < recipe.coarse_latents:
                 latents, pictures = avg_pool2d(latents, 2), avg_pool2d(pictures, 2)
             decoded = self.vae.decode(latents).sample
-        loss, terms = pixel_loss(decoded, pictures, recipe)
+        loss, terms = pixel_loss(decoded, pictures, recipe, generator)
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
         return loss + recipe.kl_weight * divergence, {**terms, "kl": divergence}
-
-    def disturbed(self, latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The latents with noise of 0 to `latent_noise` times their standard deviation."""
-        amounts = self.recipe.latent_noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
-        noise = amounts * torch.randn(latents.shape, generator=generator)
-        return latents + latents.std() * noise.to(latents.device)
 
     def validate(self) -> dict[str, float]:
         """`psnr` of held-out and `psnr_train` of training pictures: see `psnr`; plus the spread of the latents.
@@ -155,16 +151,28 @@ class VaeStage(Stage):
         half_copy(self.vae).save_pretrained(str(folder))
 
 
+def disturbed(latents: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
+    """The latents, batch × c × h × w, each with noise of 0 to `most` times the standard deviation of them all."""
+    amounts = most * torch.rand((len(latents), 1, 1, 1), generator=generator)
+    noise = amounts * torch.randn(latents.shape, generator=generator)
+    return latents + latents.std() * noise.to(latents.device)
+
+
 def pixel_loss(
-    decoded: torch.Tensor, pictures: torch.Tensor, recipe: PixelRecipe
+    decoded: torch.Tensor, pictures: torch.Tensor, recipe: PixelRecipe, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The weighted errors of decoded pictures, batch × 3 × side × side in [-1, 1], summed, and each by itself."""
-    error = decoded.to(torch.float32) - pictures
+    decoded = decoded.to(torch.float32)
+    error = decoded - pictures
     l1, l2 = error.abs().mean(), (error**2).mean()
     colour = error - error.mean(dim=1, keepdim=True)
     hue = colour.abs().mean() + (colour**2).mean()
     loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.colour_weight * hue
-    return loss, {"l1": l1, "l2": l2, "colour": hue}
+    terms = {"l1": l1, "l2": l2, "colour": hue}
+    if recipe.texture_weight:
+        terms["texture"] = patch_distance(decoded, pictures, draw_filters(generator).to(decoded.device))
+        loss = loss + recipe.texture_weight * terms["texture"]
+    return loss, terms
 
 
 def psnr(true: np.ndarray, found: np.ndarray) -> float:

@@ -1,0 +1,153 @@
+"""Appearances: changes of a drawing's lines, colours, ground and surface, each with the words that name it.
+
+A base that has only read the names of a few like styles, all flat on white, has nothing for a new style to build on: what
+is drawn and how it is drawn are one to it. With appearances it learns them apart, any object in any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from jdiff_style.pretrain_augment import LUMA
+
+COLOURS = {
+    "black": (15, 15, 20),
+    "white": (250, 250, 250),
+    "gray": (128, 128, 128),
+    "red": (215, 50, 45),
+    "orange": (240, 140, 40),
+    "yellow": (250, 215, 70),
+    "ochre": (200, 155, 80),
+    "brown": (115, 75, 45),
+    "green": (70, 160, 75),
+    "blue": (50, 100, 200),
+    "purple": (125, 70, 175),
+    "pink": (240, 135, 180),
+}
+LINES, TONES = ("lineart", "bold outline"), ("gray", "pale", "two colors")
+SURFACES = ("grain", "soft", "hatched", "few colors")
+# How often each part of an appearance is changed.
+WITH_LINES, WITH_TONE, INVERTED, WITH_GROUND, WITH_SURFACE = 0.3, 0.5, 0.25, 0.4, 0.5
+# The share of captions written in each way; {words} name the appearance.
+TEMPLATES = (
+    (0.5, "a {words} emoji of {object}"),
+    (0.3, "a {words}, {style} emoji of {object}"),
+    (0.1, "{words}, {object}"),
+    (0.1, "{object}, {words}, {style}"),
+)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What is changed; an empty text changes nothing. `colours` are of a `tone` of two colours, dark one first; the seed is
+    for what chance decides besides.
+    """
+
+    lines: str
+    tone: str
+    colours: tuple[str, str]
+    inverted: bool
+    ground: str
+    surface: str
+    seed: int
+
+    @property
+    def words(self) -> list[str]:
+        """The names of all changes."""
+        tone = f"{self.colours[0]} and {self.colours[1]}" if self.tone == "two colors" else self.tone
+        ground = f"{self.ground} background" if self.ground else ""
+        return [word for word in (self.lines, tone, "inverted" * self.inverted, ground, self.surface) if word]
+
+
+def draw_appearance(rng: np.random.Generator) -> Appearance:
+    """A random appearance with at least one change."""
+    names = list(COLOURS)
+
+    def sometimes(share: float, choices: tuple[str, ...] | list[str]) -> str:
+        choice = choices[int(rng.integers(len(choices)))]
+        return choice if rng.random() < share else ""
+
+    while True:
+        lines, tone = sometimes(WITH_LINES, LINES), sometimes(WITH_TONE, TONES)
+        one, other = sorted(rng.permutation(len(names))[:2], key=lambda n: float(np.dot(COLOURS[names[n]], LUMA)))
+        inverted = bool(rng.random() < INVERTED)
+        ground, surface = sometimes(WITH_GROUND, names), sometimes(WITH_SURFACE, SURFACES)
+        found = Appearance(lines, tone, (names[one], names[other]), inverted, ground, surface, int(rng.integers(2**31)))
+        if found.words:
+            return found
+
+
+def change(picture: np.ndarray, appearance: Appearance) -> np.ndarray:
+    """A changed copy of `picture`, uint8 side × side × 3."""
+    rng = np.random.default_rng(appearance.seed)
+    levels = picture.astype(np.float32) / np.float32(255.0)
+    if appearance.lines:
+        levels = _lines(picture, levels, appearance.lines)
+    white = np.clip((levels.min(axis=2, keepdims=True) - 0.8) / 0.2, 0.0, 1.0)
+    if appearance.inverted:
+        levels = 1.0 - levels
+    if appearance.tone:
+        levels = _tone(levels, appearance)
+    if appearance.ground:
+        ground = np.clip(_colour(appearance.ground) + rng.normal(0.0, 0.04, 3).astype(np.float32), 0.0, 1.0)
+        levels = levels * (1.0 - white) + ground * white
+    if appearance.surface:
+        levels = _surface(levels, appearance.surface, rng)
+    return _bytes(levels)
+
+
+def make_caption(appearance: Appearance, style: str, word: str, rng: np.random.Generator) -> str:
+    """A caption in one of `TEMPLATES`, the words of the appearance in random order."""
+    words = appearance.words
+    shuffled = ", ".join(words[i] for i in rng.permutation(len(words)))
+    shares = np.cumsum([share for share, _ in TEMPLATES])
+    template = TEMPLATES[min(int(np.searchsorted(shares, rng.random(), side="right")), len(TEMPLATES) - 1)][1]
+    return template.format(words=shuffled, style=style, object=word)
+
+
+def _bytes(levels: np.ndarray) -> np.ndarray:
+    return np.round(np.clip(levels, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _colour(name: str) -> np.ndarray:
+    return np.array(COLOURS[name], dtype=np.float32) / np.float32(255.0)
+
+
+def _lines(picture: np.ndarray, levels: np.ndarray, kind: str) -> np.ndarray:
+    """Dark lines where the picture has edges: alone on white, or thicker and over the picture."""
+    smooth = Image.fromarray(picture).convert("L").filter(ImageFilter.GaussianBlur(0.8))
+    edges = np.array(smooth.filter(ImageFilter.FIND_EDGES))
+    edges[[0, -1]], edges[:, [0, -1]] = 0, 0  # the filter leaves the border as it was
+    image, bold = Image.fromarray(edges), kind == "bold outline"
+    if bold:
+        image = image.filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.GaussianBlur(0.6))
+    ink = np.clip(np.asarray(image, dtype=np.float32)[:, :, None] / np.float32(255.0) * 4.0, 0.0, 1.0)
+    return levels * (1.0 - ink) if bold else np.repeat(1.0 - ink, 3, axis=2)
+
+
+def _tone(levels: np.ndarray, appearance: Appearance) -> np.ndarray:
+    grey = (levels @ LUMA)[:, :, None]
+    if appearance.tone == "gray":
+        return np.repeat(grey, 3, axis=2)
+    if appearance.tone == "pale":
+        return 0.45 + 0.55 * levels
+    dark, light = (_colour(name) for name in appearance.colours)
+    return dark + (light - dark) * grey
+
+
+def _surface(levels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    side = len(levels)
+    if kind == "grain":
+        return levels + rng.normal(0.0, 0.05, (side // 2, side // 2, 1)).repeat(2, axis=0).repeat(2, axis=1)
+    if kind == "soft":
+        blurred = Image.fromarray(_bytes(levels)).filter(ImageFilter.GaussianBlur(2.0 * side / 128))
+        return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
+    if kind == "hatched":
+        angle, period = rng.uniform(0.0, np.pi), rng.uniform(5.0, 9.0)
+        ys, xs = np.mgrid[:side, :side]
+        wave = np.cos(2 * np.pi / period * (xs * np.cos(angle) + ys * np.sin(angle)))
+        return levels + (0.35 * wave * (1.0 - levels @ LUMA))[:, :, None]
+    return np.round(levels * 2.0) / 2.0

@@ -1,0 +1,125 @@
+"""Appearances: the picture is what its words say, and the base stage learns from both."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jdiff_style.pretrain_appearance import (
+    COLOURS,
+    LINES,
+    SURFACES,
+    TONES,
+    Appearance,
+    change,
+    draw_appearance,
+    make_caption,
+)
+
+PLAIN = Appearance("", "", ("black", "white"), False, "", "", 0)
+
+
+def disc(side=64):
+    """An orange disc with a black eye on white."""
+    ys, xs = np.mgrid[:side, :side] - (side - 1) / 2
+    picture = np.full((side, side, 3), 255, np.uint8)
+    picture[np.hypot(xs, ys) < side / 3] = (240, 120, 20)
+    picture[np.hypot(xs, ys) < side / 10] = (10, 10, 10)
+    return picture
+
+
+def changed(**parts):
+    return change(disc(), dataclasses.replace(PLAIN, **parts)).astype(int)
+
+
+def test_nothing_changes_nothing():
+    assert (changed() == disc()).all()
+
+
+def test_tones():
+    assert np.ptp(changed(tone="gray"), axis=2).max() <= 1
+    assert (changed(inverted=True) == 255 - disc().astype(int)).all()
+    assert changed(tone="pale").min() > 100
+    two = changed(tone="two colors", colours=("blue", "yellow")) / 255
+    dark, light = (np.array(COLOURS[name]) / 255 for name in ("blue", "yellow"))
+    share = ((two - dark) @ (light - dark)) / ((light - dark) @ (light - dark))
+    assert np.abs(two - (dark + share[..., None] * (light - dark))).max() < 0.01
+    assert share[0, 0] > 0.99 and share[32, 32] < 0.1
+
+
+def test_the_ground_is_changed_behind_the_object():
+    picture = changed(ground="green")
+    assert np.abs(picture[0, 0] - COLOURS["green"]).max() < 40
+    assert (picture[32, 14:20] == disc()[32, 14:20]).all()
+
+
+def test_lines():
+    thin, bold = changed(lines="lineart"), changed(lines="bold outline")
+    assert np.ptp(thin, axis=2).max() == 0 and np.mean(thin > 200) > 0.7 and thin.min() < 60
+    assert (bold[32, 18] == disc()[32, 18]).all() and bold[32, 10:13].max(axis=1).min() < 60
+    assert (bold[0] == 255).all()
+
+
+def test_surfaces():
+    inside = np.s_[24:40, 12:24]
+    flat = np.ptp(disc()[inside].astype(int), axis=(0, 1)).max()
+    assert flat == 0
+    assert all(np.ptp(changed(surface=kind)[inside], axis=(0, 1)).max() > 8 for kind in ("grain", "hatched"))
+    assert set(np.unique(changed(surface="few colors"))) <= {0, 127, 128, 255}
+    assert len(np.unique(changed(surface="soft").reshape(-1, 3), axis=0)) > 20
+
+
+def test_an_appearance_follows_from_its_generator_and_has_a_word_for_each_change():
+    found = [draw_appearance(np.random.default_rng(seed)) for seed in range(400)]
+    assert found == [draw_appearance(np.random.default_rng(seed)) for seed in range(400)]
+    assert all(appearance.words for appearance in found)
+    for part, kinds in (("lines", LINES), ("tone", TONES), ("surface", SURFACES), ("ground", tuple(COLOURS))):
+        assert {getattr(appearance, part) for appearance in found} == {"", *kinds}
+    for seed, appearance in enumerate(found[:50]):
+        caption = make_caption(appearance, "flat", "red_thing", np.random.default_rng(seed))
+        assert "red_thing" in caption and all(word in caption for word in appearance.words)
+        assert (change(disc(), appearance) == change(disc(), appearance)).all()
+
+
+def rows(run):
+    return [json.loads(row) for row in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_changed_copies_are_made_once_and_a_damaged_file_is_made_again(jdiff, trained, tmp_path):
+    run = shutil.copytree(trained["base"], tmp_path / "copy")
+    good = (run / "changed.npy").read_bytes()
+    assert np.load(run / "changed.npy").shape == (2, 8, 4, 8, 8)
+    (run / "changed.npy").write_bytes(good[:-1] + bytes([good[-1] ^ 255]))
+    code, _, err = jdiff("train", "--resume", run, "--steps", 7)
+    assert code == 0 and "changed.npy is damaged" in err, err
+    assert (run / "changed.npy").read_bytes() == good
+
+
+def test_a_base_goes_on_from_another(jdiff, trained, tmp_path):
+    """Its first loss is below that of a base from scratch, and its card tells of both."""
+    folder = trained["vae"].parents[1]
+    words = ["--recipe", folder / "base.yaml", "--vae", trained["vae"], "--clip", trained["clip"], "--steps", 6]
+    longer = shutil.copytree(trained["base"], tmp_path / "longer")
+    assert jdiff("train", "--resume", longer, "--steps", 150)[0] == 0
+    assert jdiff("train", *words, "--base", longer, "--out", tmp_path / "out")[0] == 0
+    (run,) = (tmp_path / "out").glob("0*")
+    first, again = rows(longer)[-1]["train_loss"], rows(run)[-1]["train_loss"]
+    assert again < 0.5 * (first + rows(trained["base"])[-1]["train_loss"])
+    text = (run / "result" / "README.md").read_text()
+    assert text.count("Stage `base` of `jdiff train`") == 2 and "## Training before that" in text
+    code, _, err = jdiff("train", *words, "--base", longer, "--channels", "16,48", "--out", tmp_path / "no")
+    assert code == 1 and "base: its unet has other layers" in err, err
+    other = [*words, "--base", longer, "--out", tmp_path / "no"]
+    code, _, err = jdiff("train", "--recipe", folder / "vae.yaml", "--seed", 5, "--out", tmp_path / "vae")
+    assert code == 0, err
+    other[other.index("--vae") + 1] = next((tmp_path / "vae").glob("0*"))
+    code, _, err = jdiff("train", *other)
+    assert code == 1 and "another autoencoder" in err and not (tmp_path / "no").exists(), err
+
+
+@pytest.mark.parametrize("share, message", [(1.5, "appearances"), (-0.1, "appearances")])
+def test_a_share_outside_of_0_to_1_is_refused(jdiff, trained, share, message):
+    code, _, err = jdiff("train", "--recipe", trained["vae"].parents[1] / "base.yaml", "--appearances", share, "--dry-run")
+    assert code == 1 and message in err, err
