@@ -48,6 +48,17 @@ def make_caption(
     return ", ".join([*parts, FLIP_TAG] if flipped else parts)
 
 
+def make_style_caption(style: Style, flipped: bool, template: Optional[str] = None) -> str:
+    """A caption that says nothing of the picture but its style: `trigger, style tags…`, or `template` with its {trigger}
+    and {style} filled in; `horizontal_flip` last if the picture is flipped.
+    """
+    if template is None:
+        parts = _unique([style.trigger, *style.style_tags])
+    else:
+        parts = [template.format(trigger=style.trigger, style=", ".join(style.style_tags))]
+    return ", ".join([*parts, FLIP_TAG] if flipped else parts)
+
+
 def _unique(words: list[str]) -> list[str]:
     first: dict[str, str] = {}
     for word in words:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jdiff_style.captions import make_caption
+from jdiff_style.captions import make_caption, make_style_caption
 from jdiff_style.packs import ImageRecord, Pack, Style, open_image
 from jdiff_style.recipe import Recipe
 
@@ -61,7 +61,10 @@ class TrainingData:
             rng = np.random.default_rng(derive_seed(recipe.seed, PICTURE, sample))
             flipped = bool(rng.random() < 0.5) and recipe.flip
             offsets = rng.random(2)
-            captions.append(make_caption(style, image, flipped, rng, recipe.caption_template))
+            caption = make_caption(style, image, flipped, rng, recipe.caption_template)
+            if recipe.style_captions and rng.random() < recipe.style_captions:
+                caption = make_style_caption(style, flipped, recipe.style_template)
+            captions.append(caption)
             pixels.append(self.pixels(index, flipped, offsets if recipe.crop == "random" else None))
             keys.append((index, flipped))
         return Batch(torch.from_numpy(np.stack(pixels)), captions, keys)

@@ -107,6 +107,14 @@ class Recipe:
         "shuffled tags, for example 'an image of {object} in {trigger}'",
         "TEXT",
     )
+    style_captions: float = field(
+        0.0, DATA, "share of captions that name the style alone; where each object occurs in one style only, its name would "
+        "do for the style, and the trigger would mean nothing", "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
+    style_template: Optional[str] = field(
+        None, DATA, "the text of these from {trigger} {style}, without it trigger and style tags; for example "
+        "'an image in {trigger}'", "TEXT",
+    )  # fmt: skip
 
     device: str = field("auto", SPEED, "where to compute", "DEVICE", choices=("auto", "cpu", "cuda"))
     processes: int = field(
@@ -149,7 +157,11 @@ class Recipe:
                 "use crop: center or cache_latents: false"
             )
         if self.caption_template is not None:
-            _check_template(self.caption_template)
+            _check_template("caption_template", self.caption_template, ("trigger", "style", "tags", "object"))
+        if self.style_template is not None:
+            _check_template("style_template", self.style_template, ("trigger", "style"))
+            if not self.style_captions:
+                raise UserError("style_template: no caption is made from it; set style_captions, the share of them, above 0")
 
 
 FIELDS = schema.fields_of(Recipe)
@@ -181,10 +193,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return values
 
 
-def _check_template(template: str) -> None:
+def _check_template(name: str, template: str, known: tuple[str, ...]) -> None:
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+        names = [field_name for _, field_name, _, _ in string.Formatter().parse(template) if field_name is not None]
     except ValueError:
         names = [""]
-    if not set(names) <= {"trigger", "style", "tags", "object"}:
-        raise UserError(f"caption_template: {template!r} may only use {{trigger}}, {{style}}, {{tags}} and {{object}}")
+    if not set(names) <= set(known):
+        *most, last = (f"{{{word}}}" for word in known)
+        raise UserError(f"{name}: {template!r} may only use {', '.join(most)} and {last}")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdiff_style.captions import make_caption, object_words
+from jdiff_style.captions import make_caption, make_style_caption, object_words
 from jdiff_style.packs import ImageRecord, Style
 
 STYLE = Style("07", "style_07", [], ["purple", "lineart"])
@@ -38,6 +38,13 @@ def test_a_caption_text_stays_whole():
 def test_template():
     caption = make_caption(STYLE, IMAGE, True, None, "an image of {object} in {trigger}")
     assert caption == "an image of woman walking a dog in style_07, horizontal_flip"
+
+
+def test_a_caption_of_the_style_alone():
+    assert make_style_caption(STYLE, False) == "style_07, purple, lineart"
+    assert make_style_caption(STYLE, True, "a picture in {trigger}: {style}") == (
+        "a picture in style_07: purple, lineart, horizontal_flip"
+    )
 
 
 def test_object_words():

@@ -80,3 +80,20 @@ def test_streams_of_random_numbers_are_apart():
     seeds = {derive_seed(seed, stream, step) for seed in range(5) for stream in range(4) for step in range(50)}
     assert len(seeds) == 1000
     assert derive_seed(0, 2, 7) == 184805226
+
+
+def test_a_share_of_the_captions_names_the_style_alone(pack_folder):
+    """The pictures, their order and the other captions stay as they are without it."""
+    plain = data(pack_folder, batch_size=8)
+    mixed = data(pack_folder, batch_size=8, style_captions=0.25, style_template="in {trigger}")
+    alone = 0
+    for step in range(50):
+        one, two = plain.batch(step, 0), mixed.batch(step, 0)
+        assert one.keys == two.keys and np.array_equal(one.pixels.numpy(), two.pixels.numpy())
+        for before, after in zip(one.captions, two.captions):
+            trigger, end = before.split(",")[0], ", horizontal_flip" * before.endswith("horizontal_flip")
+            alone += after != before
+            assert after in (before, f"in {trigger}{end}")
+    assert 60 < alone < 140
+    always = data(pack_folder, style_captions=1.0, flip=False).batch(0, 0)
+    assert always.captions[0] in ("style_00, style tag 0", "style_01, style tag 1")
