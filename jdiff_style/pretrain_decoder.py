@@ -14,6 +14,7 @@ from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
 from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.kept_array import kept_array
+from jdiff_style.pretrain_appearance import Appearance, change, draw_appearance, make_caption
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_base import WORDS_FILE, load_part, make_pipeline, model_folder
 from jdiff_style.pretrain_data import evenly, plain_caption, to_pictures, to_pixels
@@ -24,7 +25,7 @@ from jdiff_style.progress import Progress
 from jdiff_style.sample_sheet import sample_sheet
 
 DRAWN_FILE = "drawn.npy"
-BATCH, DRAW_STREAM = 32, 202
+BATCH, DRAW_STREAM, APPEARANCE_STREAM = 32, 202, 204
 
 
 class DecoderStage(Stage):
@@ -72,9 +73,10 @@ class DecoderStage(Stage):
             for first in range(0, len(items), BATCH):
                 part = items[first : first + BATCH]
                 seeds = [derive_seed(recipe.seed, DRAW_STREAM, draw, first + place) for place in range(len(part))]
+                captions = [self.caption(draw, int(number)) for number in self.data.train[first : first + BATCH]]
                 with torch.no_grad(), self.autocast():
                     latents = self.pipe(
-                        [plain_caption(item.style, item.object) for item in part],
+                        captions,
                         num_inference_steps=recipe.draw_steps,
                         guidance_scale=recipe.draw_guidance,
                         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
@@ -86,18 +88,36 @@ class DecoderStage(Stage):
         latents = np.concatenate(drawn)
         return latents.reshape(recipe.draws + 1, len(items), *latents.shape[1:])
 
+    def appearance(self, draw: int, number: int) -> tuple[Appearance | None, np.random.Generator]:
+        """That of the picture which is drawn; None for a share of them, and for all that are for measuring. And what its
+        caption's other choices come from.
+        """
+        rng = np.random.default_rng(derive_seed(self.recipe.seed, APPEARANCE_STREAM, draw, number))
+        plain = draw == self.recipe.draws or rng.random() >= self.recipe.appearances
+        return None if plain else draw_appearance(rng), rng
+
+    def caption(self, draw: int, number: int) -> str:
+        """What the UNet is asked for."""
+        item, (appearance, rng) = self.data.items[number], self.appearance(draw, number)
+        if appearance is None:
+            return plain_caption(item.style, item.object)
+        return make_caption(appearance, item.style, item.object, rng)
+
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The scalar to minimise at `step` (from 0), and its terms."""
         recipe = self.recipe
         numbers, draws = self.data.numbers(step, recipe.batch_size)
         chosen = self.data.images[numbers]
         count = round(recipe.drawn * len(numbers))
-        drawn = [
-            self.drawn[int(draw.integers(recipe.draws)), self.place[int(number)]]
-            for number, draw in zip(numbers[:count], draws[:count])
-        ]
-        for place, draw in enumerate(draws):
-            if place >= count and recipe.alter and draw.random() < recipe.alter:
+        drawn = []
+        for place, (number, draw) in enumerate(zip(numbers, draws)):
+            if place < count:
+                copy = int(draw.integers(recipe.draws))
+                drawn.append(self.drawn[copy, self.place[int(number)]])
+                appearance, _ = self.appearance(copy, int(number))
+                if appearance is not None:
+                    chosen[place] = change(chosen[place], appearance)
+            elif recipe.alter and draw.random() < recipe.alter:
                 chosen[place] = alter(chosen[place], draw)
         pictures, generator = torch.from_numpy(to_pixels(chosen)).to(self.device), self.generator(step)
         with self.autocast():

@@ -272,6 +272,10 @@ class DecoderRecipe(PixelRecipe, SheetRecipe):
         0.0, HYPER, "most noise added to the latents of true pictures, as a share of their spread; how much is drawn evenly "
         "from 0 on", "FACTOR", low=0.0, high=10.0,
     )  # fmt: skip
+    appearances: float = field(
+        0.0, DATA, "share of what is drawn whose caption asks for changed lines, colours, ground or surface; for bases that "
+        "learnt these words", "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
     draws: int = field(2, DATA, "how often every training caption is drawn to learn from", "DRAWS", low=1, high=1000)
     draw_steps: int = field(4, DATA, "noise scheduler steps of these", "STEPS", low=1, high=1000)
     draw_guidance: float = field(2.0, DATA, "guidance scale of these", "SCALE", low=0.0, high=100.0)

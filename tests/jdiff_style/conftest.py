@@ -111,7 +111,8 @@ STAGES = {
              "pooled_text": True, "timestep_power": 0.5, "optimizer": "muon", "words": "words.txt", "plain_captions": 0.5,
              "appearances": 0.4, "appearance_copies": 2},
     "decoder": {"learning_rate": 2e-3, "draw_steps": 2, "sample_steps": 2, "sample_words": 2, "alter": 0.5,
-                "colour_weight": 1.0, "texture_weight": 1.0, "latent_noise": 0.3},
+                "colour_weight": 1.0, "texture_weight": 1.0, "latent_noise": 0.3,
+                "appearances": 0.5},
 }  # fmt: skip
 STANDS_ON = {"base": ("vae", "clip"), "decoder": ("base",)}
 

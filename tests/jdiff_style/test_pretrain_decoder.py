@@ -65,6 +65,30 @@ def test_the_share_of_drawn_latents_is_that_of_the_recipe(trained, monkeypatch):
         assert [bool((row == 7.0).all()) for row in latents] == [True] * count + [False] * (4 - count)
 
 
+def test_what_is_drawn_with_an_appearance_is_compared_with_a_picture_of_it(trained, monkeypatch):
+    """Latents that are drawn without one meet the true picture itself; so do all those for measuring."""
+    from jdiff_style import pretrain_decoder
+
+    data = trained["vae"].parents[1] / "data"
+    recipe = DecoderRecipe(
+        data=str(data), base=str(trained["base"]), batch_size=8, drawn=1.0, draw_steps=2, draws=1, appearances=0.5
+    )
+    stage = DecoderStage(recipe)
+    stage.drawn = stage.draw_all()
+    numbers = [int(number) for number in stage.data.train]
+    asked = {number: stage.caption(0, number) for number in numbers}
+    plain = {number: stage.caption(1, number) for number in numbers}
+    assert all(caption.startswith(("a flat emoji of thing", "a ring emoji of thing")) for caption in plain.values())
+    assert 0 < sum(asked[number] == plain[number] for number in numbers) < len(numbers)
+    seen = []
+    monkeypatch.setattr(pretrain_decoder, "pixel_loss", lambda decoded, pictures, *_: (seen.append(pictures), {})[0])
+    stage.loss(0)
+    (pictures,) = seen
+    order, _ = stage.data.numbers(0, 8)
+    same = [np.array_equal(p.numpy(), stage.data.pixels(np.array([n]))[0]) for p, n in zip(pictures, order)]
+    assert same == [asked[int(n)] == plain[int(n)] for n in order]
+
+
 def test_damaged_drawn_latents_are_drawn_again(jdiff, trained, tmp_path):
     copy = shutil.copytree(trained["decoder"], tmp_path / "copy")
     good = (copy / "drawn.npy").read_bytes()
