@@ -21,6 +21,14 @@ FAST = ["--rank-per-style", 2, "--resolution", 32, "--learning-rate", "1e-3", "-
 FAST += ["--lora-dropout", 0]  # each process draws masks of its own
 
 
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before():
+    """Entering a group takes a share of the threads; sums of the tests after these would differ in the last bit."""
+    count = torch.get_num_threads()
+    yield
+    torch.set_num_threads(count)
+
+
 @pytest.fixture
 def words(pack_folder, tiny_base, tmp_path):
     """The command line of a small run without the sample grid; batches of three."""
