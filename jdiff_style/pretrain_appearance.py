@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from jdiff_style.pretrain_augment import LUMA
+from jdiff_style.pretrain_augment import LUMA, to_bytes
+from jdiff_style.pretrain_data import choose_template
 
 COLOURS = {
     "black": (15, 15, 20),
@@ -96,20 +97,14 @@ def change(picture: np.ndarray, appearance: Appearance) -> np.ndarray:
         levels = levels * (1.0 - white) + ground * white
     if appearance.surface:
         levels = _surface(levels, appearance.surface, rng)
-    return _bytes(levels)
+    return to_bytes(levels)
 
 
 def make_caption(appearance: Appearance, style: str, word: str, rng: np.random.Generator) -> str:
     """A caption in one of `TEMPLATES`, the words of the appearance in random order."""
     words = appearance.words
     shuffled = ", ".join(words[i] for i in rng.permutation(len(words)))
-    shares = np.cumsum([share for share, _ in TEMPLATES])
-    template = TEMPLATES[min(int(np.searchsorted(shares, rng.random(), side="right")), len(TEMPLATES) - 1)][1]
-    return template.format(words=shuffled, style=style, object=word)
-
-
-def _bytes(levels: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(levels, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return choose_template(TEMPLATES, rng).format(words=shuffled, style=style, object=word)
 
 
 def _colour(name: str) -> np.ndarray:
@@ -143,7 +138,7 @@ def _surface(levels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndar
     if kind == "grain":
         return levels + rng.normal(0.0, 0.05, (side // 2, side // 2, 1)).repeat(2, axis=0).repeat(2, axis=1)
     if kind == "soft":
-        blurred = Image.fromarray(_bytes(levels)).filter(ImageFilter.GaussianBlur(2.0 * side / 128))
+        blurred = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(2.0 * side / 128))
         return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
     if kind == "hatched":
         angle, period = rng.uniform(0.0, np.pi), rng.uniform(5.0, 9.0)

@@ -28,10 +28,11 @@ def alter(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         levels = _colours(levels, rng)
     if rng.random() < TEXTURE:
         levels = _texture(levels, rng)
-    return _bytes(levels)
+    return to_bytes(levels)
 
 
-def _bytes(levels: np.ndarray) -> np.ndarray:
+def to_bytes(levels: np.ndarray) -> np.ndarray:
+    """Levels from 0 to 1 as uint8; what lies beyond is clipped."""
     return np.round(np.clip(levels, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
@@ -80,7 +81,7 @@ def _texture(levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if kind == 0:
         return levels + rng.normal(0.0, rng.uniform(0.01, 0.04), (side, side, int(rng.choice((1, 3)))))
     if kind == 1:
-        blurred = Image.fromarray(_bytes(levels)).filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.0))))
+        blurred = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.0))))
         return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
     if kind == 2:
         angle, period = rng.uniform(0.0, np.pi), rng.uniform(3.0, 9.0)

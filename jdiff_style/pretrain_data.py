@@ -12,6 +12,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 
@@ -137,8 +138,7 @@ def make_caption(item: Item, rng: np.random.Generator, keywords: int, plain: flo
     """
     if plain and rng.random() < plain:
         return plain_caption(item.style, item.object)
-    shares = np.cumsum([share for share, _ in TEMPLATES])
-    template = TEMPLATES[min(int(np.searchsorted(shares, rng.random(), side="right")), len(TEMPLATES) - 1)][1]
+    template = choose_template(TEMPLATES, rng)
     mixed = "{words}" in template
     extra: list[str] = []
     if keywords and (mixed or rng.random() < 0.5) and item.keywords:
@@ -148,6 +148,12 @@ def make_caption(item: Item, rng: np.random.Generator, keywords: int, plain: flo
         return ", ".join([template.format(style=item.style, object=item.object), *extra])
     parts = [item.object, *extra, *([item.style] if "{style}" in template else [])]
     return ", ".join(parts[i] for i in rng.permutation(len(parts)))
+
+
+def choose_template(templates: Sequence[tuple[float, str]], rng: np.random.Generator) -> str:
+    """One of the texts; each stands behind its share, and the shares add up to 1."""
+    shares = np.cumsum([share for share, _ in templates])
+    return templates[min(int(np.searchsorted(shares, rng.random(), side="right")), len(templates) - 1)][1]
 
 
 def names_style(caption: str, item: Item) -> bool:
