@@ -21,7 +21,7 @@ from jdiff_style.checkpoint import sha256
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, choose_device, draw, load_pipeline
 from jdiff_style.hashes import SUMS_FILE
-from jdiff_style.lora import LORA_FILE
+from jdiff_style.lora_files import LORA_FILE, decoder_file
 from jdiff_style.packs import Pack
 from jdiff_style.pictures import is_whole_picture, remove_leftovers, safe_name, save_picture
 from jdiff_style.progress import Progress
@@ -53,7 +53,8 @@ def draw_all(
         UserError: the base or the LoRA cannot be used, or the disk is full.
     """
     asked = [[prompt.style, prompt.word, prompt.positive, prompt.negative] for prompt in prompts]
-    made_of = digest(model_digest(base), sha256(lora) if lora else None, dataclasses.asdict(options), sorted(asked))
+    weights = [sha256(file) for file in (lora, decoder_file(lora)) if file] if lora else None
+    made_of = digest(model_digest(base), weights, dataclasses.asdict(options), sorted(asked))
     folder = out / f"{label}-{made_of}"
     files = {
         (prompt.style, prompt.word): folder / safe_name(prompt.style, "", "style") / safe_name(prompt.word, ".png", "word")

@@ -143,7 +143,7 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
         from jdiff_style.lora import load_lora
 
         load_lora(pipeline, lora)
-        for module in (pipeline.unet, pipeline.text_encoder):
+        for module in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
             merge_lora(module, options.lora_scale)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)

@@ -8,9 +8,10 @@ import logging
 from pathlib import Path
 from typing import Any, Optional
 
-from jdiff_style import checkpoint, data_parallel, grid, lora, pretrain_launch, resume, runs
+from jdiff_style import checkpoint, data_parallel, grid, pretrain_launch, resume, runs
 from jdiff_style.base import resolve_base
 from jdiff_style.errors import Interrupted, UserError
+from jdiff_style.lora_files import LORA_FILE
 from jdiff_style.model_folder import check_model_folder
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.recipe import Recipe, to_yaml
@@ -82,7 +83,7 @@ def resume_run(run: Path, overrides: Optional[dict[str, Any]] = None) -> Path:
         if recipe != before:
             runs.write_text(run / runs.RECIPE_FILE, to_yaml(recipe))
         grid_missing = recipe.grid_styles > 0 and not (run / runs.GRID_FILE).is_file()
-        if start == recipe.steps and (run / lora.LORA_FILE).is_file() and not grid_missing:
+        if start == recipe.steps and (run / LORA_FILE).is_file() and not grid_missing:
             log.info("%s is finished: %d of %d steps", runs.show_path(run), start, recipe.steps)
             return run
         trainer = Trainer(recipe, pack, base)

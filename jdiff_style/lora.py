@@ -4,6 +4,9 @@ W' = W + (alpha/rank)·B·A with A: rank × in and B: out × rank (Hu et al. 202
 the factor is 1 and the file needs no alpha. In peft `lora_A` is the down projection A and `lora_B` the up projection B.
 Of a convolution, A is a convolution with the layer's own kernel, stride and padding to rank channels, and B one of 1 × 1
 (LoCon; Yeh et al. 2024): W' is the same formula with `in` being input channels × kernel height × width.
+
+The decoder of the VAE may have a LoRA, too (`decoder_tuning.py`). diffusers' loader would refuse its keys, so it has a file
+of its own beside the other, which is read with it.
 """
 
 from __future__ import annotations
@@ -17,24 +20,27 @@ from typing import Any, Optional
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_peft, convert_unet_state_dict_to_peft
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from jdiff_style.errors import UserError
+from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file, lora_file
 from jdiff_style.runs import open_to_all
 
 log = logging.getLogger(__name__)
 
-LORA_FILE = "pytorch_lora_weights.safetensors"
 UNET_TARGETS = ["to_k", "to_q", "to_v", "to_out.0", "add_k_proj", "add_v_proj"]
 # Of ResNet blocks, down- and upsamplers, and both ends. Levels without attention have nothing else.
 UNET_CONVOLUTIONS = ["conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv", "conv_in", "conv_out"]
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj"]
+DECODER_TARGETS = ["conv1", "conv2", "conv_shortcut", "conv", "conv_in", "conv_out", "to_q", "to_k", "to_v", "to_out.0"]
 ADAPTER = "default"
 
 
 def attach(module: nn.Module, targets: list[str], rank: int, *, dropout: float = 0.0, dora: bool = False) -> Counter:
-    """Give every target layer of `module` (a UNet or a CLIP text encoder) a LoRA of `rank`; freeze everything else.
+    """Give every target layer of `module` (a UNet, a CLIP text encoder or a VAE's decoder) a LoRA of `rank`; freeze
+    everything else.
 
     A is drawn from a normal distribution of deviation 1/rank, B is zero, both float32 whatever the base's type: the
     output is unchanged at the start. Returns how many layers each target name reached. Raises UserError if it reached
@@ -52,16 +58,18 @@ def attach(module: nn.Module, targets: list[str], rank: int, *, dropout: float =
             "it is not an attention model this LoRA fits"
         )
     module.requires_grad_(False)
-    module.add_adapter(
-        LoraConfig(
-            r=rank,
-            lora_alpha=rank,
-            lora_dropout=dropout,
-            init_lora_weights="gaussian",
-            target_modules=targets,
-            use_dora=dora,
-        )
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        lora_dropout=dropout,
+        init_lora_weights="gaussian",
+        target_modules=targets,
+        use_dora=dora,
     )
+    if hasattr(module, "add_adapter"):
+        module.add_adapter(config)
+    else:  # a decoder is no model of its own to diffusers
+        inject_adapter_in_model(config, module, ADAPTER)
     for parameter in module.parameters():
         if parameter.requires_grad and parameter.dtype != torch.float32:
             parameter.data = parameter.data.to(torch.float32)
@@ -129,8 +137,11 @@ def lora_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name.replace(f".{ADAPTER}", ""): p for name, p in module.named_parameters() if ".lora_" in name}
 
 
-def save_lora(folder: Path, unet: nn.Module, text_encoder: Optional[nn.Module] = None) -> Path:
-    """Write `pytorch_lora_weights.safetensors` in diffusers format into `folder` and return its path.
+def save_lora(
+    folder: Path, unet: nn.Module, text_encoder: Optional[nn.Module] = None, decoder: Optional[nn.Module] = None
+) -> Path:
+    """Write `pytorch_lora_weights.safetensors` in diffusers format into `folder` and return its path; with a `decoder` that
+    has a LoRA, `decoder_lora.safetensors`, too.
 
     diffusers 0.27 reads a text encoder's rank from its `out_proj` layers and fails without them, so those are written
     as zeros where they are not trained: nothing changes in the result and its own `load_lora_weights` accepts the file.
@@ -144,6 +155,9 @@ def save_lora(folder: Path, unet: nn.Module, text_encoder: Optional[nn.Module] =
         text_encoder_lora_layers=text_layers,
     )
     open_to_all(folder / LORA_FILE)
+    if decoder is not None:
+        save_file(_cpu_state(decoder), str(folder / DECODER_FILE))
+        open_to_all(folder / DECODER_FILE)
     return folder / LORA_FILE
 
 
@@ -165,21 +179,14 @@ def _with_zero_out_proj(text_encoder: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def read_lora(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """`{"unet": …, "text_encoder": …}` with peft's key names from a LoRA file in diffusers format, or its folder.
+    """`{"unet": …, "text_encoder": …, "decoder": …}` with peft's key names from a LoRA file in diffusers format, or its
+    folder; what the LoRA has not is empty.
 
     Raises UserError if the file is missing, damaged or not such a LoRA.
     """
-    import safetensors.torch
-
-    file = path / LORA_FILE if path.is_dir() else path
-    if not file.is_file():
-        raise UserError(f"LoRA: {file} does not exist")
-    try:
-        raw = safetensors.torch.load_file(str(file))
-    except Exception as error:  # safetensors raises its own type, OSError or ValueError, depending on the damage
-        raise UserError(f"LoRA: {file} is damaged or not a safetensors file ({error})") from None
+    file = lora_file(path)
     parts: dict[str, dict[str, torch.Tensor]] = {"unet": {}, "text_encoder": {}}
-    for key, value in raw.items():
+    for key, value in _read_file(file).items():
         component, _, rest = key.partition(".")
         if component not in parts or ".lora" not in rest:
             raise UserError(
@@ -189,7 +196,18 @@ def read_lora(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     parts["unet"] = convert_unet_state_dict_to_peft(parts["unet"])
     if any("lora_linear_layer" in key for key in parts["text_encoder"]):
         parts["text_encoder"] = convert_state_dict_to_peft(parts["text_encoder"])
-    return parts
+    beside = decoder_file(file)
+    return {**parts, "decoder": _read_file(beside) if beside is not None else {}}
+
+
+def _read_file(file: Path) -> dict[str, torch.Tensor]:
+    if not file.is_file():
+        raise UserError(f"LoRA: {file} does not exist")
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(str(file))
+    except Exception as error:  # safetensors raises its own type, OSError or ValueError, depending on the damage
+        raise UserError(f"LoRA: {file} is damaged or not a safetensors file ({error})") from None
+    return tensors
 
 
 def copy_into(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Tensor]], source: str) -> None:
@@ -226,27 +244,32 @@ def copy_into(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Te
 
 
 def load_lora(pipeline: StableDiffusionPipeline, path: Path) -> int:
-    """Attach the LoRA of a file or run folder to `pipeline`'s UNet and text encoder and return its packed rank.
+    """Attach the LoRA of a file or run folder to `pipeline`'s UNet, text encoder and decoder and return its packed rank.
 
     Reads what `save_lora` wrote, DoRA included (which diffusers 0.27's own loader would read as plain LoRA). Raises
     UserError, leaving the pipeline unchanged, for a LoRA of another architecture.
     """
     parts = read_lora(path)
-    modules = {name: getattr(pipeline, name) for name, state in parts.items() if state}
-    rank = _check_fit(modules, parts, str(path))
+    components = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder, "decoder": pipeline.vae.decoder}
+    modules = {name: components[name] for name, state in parts.items() if state}
+    ranks = _check_fit(modules, parts, str(path))
     for name, module in modules.items():
         state = parts[name]
         used = {key: value for key, value in state.items() if not (".out_proj." in key and not bool(value.any()))}
         targets = sorted({key.split(".lora_")[0] for key in used})
-        attach(module, targets, rank, dora=any("lora_magnitude_vector" in key for key in used))
+        attach(module, targets, ranks[name], dora=any("lora_magnitude_vector" in key for key in used))
         module.eval()
     copy_into(modules, parts, str(path))
-    return rank
+    return next(iter(ranks.values()))
 
 
-def _check_fit(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Tensor]], source: str) -> int:
-    """The rank of the LoRA in `parts`; UserError listing the first keys that do not fit the layers of `modules`."""
-    ranks: set[int] = set()
+def _check_fit(
+    modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Tensor]], source: str
+) -> dict[str, int]:
+    """The rank of each component's LoRA; UserError listing the first keys that do not fit the layers of `modules`. UNet and
+    text encoder share one, which is the packed rank.
+    """
+    found: dict[str, set[int]] = {"packed": set()}
     problems: list[str] = []
     for component, module in modules.items():
         layers = dict(module.named_modules())
@@ -256,7 +279,7 @@ def _check_fit(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.T
             if weight is None:
                 problems.append(f"{component}.{key}: the model has no layer {name}")
             elif kind.startswith("A"):
-                ranks.add(value.shape[0])
+                found.setdefault("decoder" if component == "decoder" else "packed", set()).add(value.shape[0])
                 if value.shape[1:] != weight.shape[1:]:
                     problems.append(f"{component}.{key}: input {_sizes(value)}, the model's is {_sizes(weight)}")
             elif kind.startswith("B") and (value.shape[0] != weight.shape[0] or value.dim() != weight.dim()):
@@ -264,11 +287,12 @@ def _check_fit(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.T
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(f"LoRA {source} was made for another architecture: {'; '.join(problems[:3])}{more}")
-    if len(ranks) != 1:
-        raise UserError(
-            f"LoRA {source}: layers of different rank ({sorted(ranks)}) are not supported; use diffusers' loader"
-        )
-    return ranks.pop()
+    for ranks in found.values():
+        if len(ranks) != 1:
+            raise UserError(
+                f"LoRA {source}: layers of different rank ({sorted(ranks)}) are not supported; use diffusers' loader"
+            )
+    return {name: next(iter(found["decoder" if name == "decoder" else "packed"])) for name in modules}
 
 
 def _sizes(weight: torch.Tensor) -> str:

@@ -7,7 +7,7 @@ channels × height × width and float32, `timesteps` is int64 of shape (batch,).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Mapping
 
 import torch
 from torch.nn.functional import conv2d
@@ -105,3 +105,24 @@ def patch_distance(found: torch.Tensor, true: torch.Tensor, filters: torch.Tenso
     """
     ours, theirs = (conv2d(pictures, filters).flatten(2).sort(dim=2)[0] for pictures in (found, true))
     return (ours - theirs).abs().mean()
+
+
+def pixel_loss(
+    decoded: torch.Tensor, pictures: torch.Tensor, weights: Mapping[str, float], generator: torch.Generator
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The errors of decoded pictures, batch × 3 × side × side in [-1, 1]: their sum with these weights, and each by itself.
+
+    `l1` and `l2` are the mean absolute and the mean squared error, `colour` is both of these for what differs between red,
+    green and blue, `texture` the `patch_distance` along directions that `generator` draws; it is left out if it has no
+    weight.
+    """
+    decoded = decoded.to(torch.float32)
+    error = decoded - pictures
+    hue = error - error.mean(dim=1, keepdim=True)
+    terms = {"l1": error.abs().mean(), "l2": (error**2).mean(), "colour": hue.abs().mean() + (hue**2).mean()}
+    if weights.get("texture"):
+        terms["texture"] = patch_distance(decoded, pictures, draw_filters(generator).to(decoded.device))
+    loss = torch.zeros((), device=decoded.device)
+    for name, term in terms.items():
+        loss = loss + weights.get(name, 0.0) * term
+    return loss, terms

@@ -54,8 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     main.add_argument("--base", type=Path, metavar="FOLDER", help="base model in diffusers layout, if not that of --run")
     main.add_argument(
-        "--lora", type=Path, metavar="FILE", help="LoRA in diffusers format, or its folder, if not that of --run"
-    )
+        "--lora", type=Path, metavar="FILE",
+        help="LoRA in diffusers format, or its folder, if not that of --run; a decoder_lora.safetensors beside it is used, too",
+    )  # fmt: skip
     main.add_argument("--pack", type=Path, metavar="FOLDER", help="style pack with the prompt words, if not that of --run")
     main.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="where the pictures go")
     main.add_argument("--styles", metavar="NAMES", help="only these styles, a comma list such as 00,07")

@@ -11,6 +11,7 @@ from typing import Any
 from jdiff_style import runs
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions
+from jdiff_style.lora_files import LORA_FILE, lora_file
 from jdiff_style.model_folder import check_model_folder
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.pictures import is_whole_picture, safe_name
@@ -18,8 +19,6 @@ from jdiff_style.prompts import ExpansionIndex, PromptOptions, build_prompts
 from jdiff_style.provenance import make_record, refuse_mixture
 from jdiff_style.recipe import read_recipe
 from jdiff_style.workers import Job, WorkerSetup
-
-LORA_FILE = "pytorch_lora_weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
 
 
 def _lora_file(path: Path) -> Path:
-    file = path / LORA_FILE if path.is_dir() else path
+    file = lora_file(path)
     if not file.is_file():
         raise UserError(f"--lora: {file} is not there; give {LORA_FILE} or the folder that holds it")
     return file

@@ -14,13 +14,14 @@ from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
 from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.kept_array import kept_array
+from jdiff_style.losses import pixel_loss
 from jdiff_style.pretrain_appearance import Appearance, change, draw_appearance, make_caption
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_base import WORDS_FILE, load_part, make_pipeline, model_folder
 from jdiff_style.pretrain_data import evenly, plain_caption, to_pictures, to_pixels
 from jdiff_style.pretrain_recipe import DecoderRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
-from jdiff_style.pretrain_vae import disturbed, pixel_loss, psnr
+from jdiff_style.pretrain_vae import disturbed, psnr
 from jdiff_style.progress import Progress
 from jdiff_style.sample_sheet import sample_sheet
 
@@ -129,7 +130,7 @@ class DecoderStage(Stage):
                     latents = disturbed(latents, recipe.latent_noise, generator)
                 parts.append(latents)
             decoded = self.vae.decode(torch.cat(parts)).sample
-        return pixel_loss(decoded, pictures, recipe, generator)
+        return pixel_loss(decoded, pictures, recipe.pixel_weights, generator)
 
     def validate(self) -> dict[str, float]:
         """`psnr_drawn`: training captions, drawn once more than they were learnt from, against their true pictures; `psnr`:

@@ -99,6 +99,11 @@ class PixelRecipe(PretrainRecipe):
         0.0, DATA, "share of pictures changed in colours, ground, size or texture", "PROBABILITY", low=0.0, high=1.0
     )
 
+    @property
+    def pixel_weights(self) -> dict[str, float]:
+        """What `losses.pixel_loss` takes."""
+        return {"l1": self.l1_weight, "l2": self.l2_weight, "colour": self.colour_weight, "texture": self.texture_weight}
+
     def check(self) -> None:
         """Raise UserError for fields that contradict each other."""
         super().check()

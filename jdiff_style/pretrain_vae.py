@@ -12,10 +12,10 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d
 
 from jdiff_style.errors import UserError
-from jdiff_style.losses import draw_filters, patch_distance
+from jdiff_style.losses import pixel_loss
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pictures, to_pixels
-from jdiff_style.pretrain_recipe import PixelRecipe, VaeRecipe
+from jdiff_style.pretrain_recipe import VaeRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
 
 SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
@@ -88,7 +88,7 @@ class VaeStage(Stage):
             if recipe.coarse_latents and settled and float(torch.rand((), generator=generator)) < recipe.coarse_latents:
                 latents, pictures = avg_pool2d(latents, 2), avg_pool2d(pictures, 2)
             decoded = self.vae.decode(latents).sample
-        loss, terms = pixel_loss(decoded, pictures, recipe, generator)
+        loss, terms = pixel_loss(decoded, pictures, recipe.pixel_weights, generator)
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
         return loss + recipe.kl_weight * divergence, {**terms, "kl": divergence}
 
@@ -156,23 +156,6 @@ def disturbed(latents: torch.Tensor, most: float, generator: torch.Generator) ->
     amounts = most * torch.rand((len(latents), 1, 1, 1), generator=generator)
     noise = amounts * torch.randn(latents.shape, generator=generator)
     return latents + latents.std() * noise.to(latents.device)
-
-
-def pixel_loss(
-    decoded: torch.Tensor, pictures: torch.Tensor, recipe: PixelRecipe, generator: torch.Generator
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The weighted errors of decoded pictures, batch × 3 × side × side in [-1, 1], summed, and each by itself."""
-    decoded = decoded.to(torch.float32)
-    error = decoded - pictures
-    l1, l2 = error.abs().mean(), (error**2).mean()
-    colour = error - error.mean(dim=1, keepdim=True)
-    hue = colour.abs().mean() + (colour**2).mean()
-    loss = recipe.l1_weight * l1 + recipe.l2_weight * l2 + recipe.colour_weight * hue
-    terms = {"l1": l1, "l2": l2, "colour": hue}
-    if recipe.texture_weight:
-        terms["texture"] = patch_distance(decoded, pictures, draw_filters(generator).to(decoded.device))
-        loss = loss + recipe.texture_weight * terms["texture"]
-    return loss, terms
 
 
 def psnr(true: np.ndarray, found: np.ndarray) -> float:

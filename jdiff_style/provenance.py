@@ -12,6 +12,7 @@ from typing import Any
 from jdiff_style import runs
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions
+from jdiff_style.lora_files import decoder_file
 from jdiff_style.prompts import Prompt, PromptOptions
 
 RECORD_FILE = "generation.json"
@@ -30,23 +31,18 @@ def make_record(
     """What decides the pictures, ready for JSON.
 
     Returns:
-        ``settings`` (a fingerprint of the base, the LoRA's SHA-256, dtype and sampling options), ``prompting``,
-        ``paths``, and ``prompts``: ``style/word`` -> [positive, negative].
+        ``settings`` (a fingerprint of the base, the SHA-256 of the LoRA and of its decoder's, dtype and sampling options),
+        ``prompting``, ``paths``, and ``prompts``: ``style/word`` -> [positive, negative].
 
     Raises:
         UserError: the LoRA cannot be read.
     """
-    digest = None
-    if lora is not None:
-        try:
-            with open(lora, "rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise UserError(f"--lora: {lora} cannot be read ({error.strerror}); give a readable file") from error
+    beside = decoder_file(lora) if lora is not None else None
     return {
         "settings": {
             "base": runs.base_fingerprint(base),
-            "lora": digest,
+            "lora": _digest(lora),
+            "decoder_lora": _digest(beside),
             "dtype": dtype,
             **dataclasses.asdict(sampling),
         },
@@ -76,7 +72,7 @@ def refuse_mixture(out: Path, record: dict[str, Any], kept: Sequence[Prompt]) ->
         ) from None
     for name, value in record["settings"].items():
         if settings.get(name, value) != value:
-            how = f"another {name}" if name in ("base", "lora") else f"{name} {settings[name]}, not {value}"
+            how = f"another {name}" if name in ("base", "lora", "decoder_lora") else f"{name} {settings[name]}, not {value}"
             raise UserError(f"--out: the pictures in {out} were made with {how}; {way_out}")
     for prompt in kept:
         before = prompts.get(_name(prompt))
@@ -94,6 +90,16 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
     """
     text = json.dumps({**record, "versions": runs.versions({})}, indent=1)
     runs.write_text(out / RECORD_FILE, text + "\n")
+
+
+def _digest(lora: Path | None) -> str | None:
+    if lora is None:
+        return None
+    try:
+        with open(lora, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"--lora: {lora} cannot be read ({error.strerror}); give a readable file") from error
 
 
 def _name(prompt: Prompt) -> str:

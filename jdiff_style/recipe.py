@@ -68,6 +68,18 @@ class Recipe:
         low=0.0,
         high=1e4,
     )
+    decoder_rank_per_style: int = field(
+        0, LORA, "rank given to each style in a LoRA of the VAE's decoder, which learns surfaces that it never met, such as "
+        "brush strokes; 0 leaves it as it is", "RANK", low=0, high=1024,
+    )  # fmt: skip
+    decoder_noise: float = field(
+        0.4, LORA, "noise on the latents that this decoder learns from, of 0 to so many of their standard deviations: what "
+        "is generated is never quite a true latent", "DEVIATIONS", low=0.0, high=10.0,
+    )  # fmt: skip
+    texture_weight: float = field(
+        1.0, LORA, "weight of the distance between all patches of a picture and of the true one, wherever they lie, in the "
+        "decoder's loss", "FACTOR", low=0.0, high=1e3,
+    )  # fmt: skip
     dora: bool = field(False, LORA, "weight-decomposed LoRA (DoRA); slower, and only our own loader reads the result")
     init_lora: Optional[str] = field(
         None, LORA, "start from this LoRA; same base, same packed rank", "FILE", path=True

@@ -30,7 +30,8 @@ from jdiff_style.captions import make_caption
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
 from jdiff_style.errors import Interrupted, UserError
-from jdiff_style.losses import Loss, make_loss
+from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file
+from jdiff_style.losses import Loss, make_loss, pixel_loss
 from jdiff_style.packs import Pack
 from jdiff_style.progress import Progress
 from jdiff_style.recipe import Recipe
@@ -68,26 +69,28 @@ class Trainer:
             weight_decay=recipe.weight_decay,
         )
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        own = {id(p) for p in self.modules["decoder"].parameters()} if "decoder" in self.modules else set()
+        # Clipped apart: the losses are two, and neither may shrink the other's step.
+        self.clipped = [[p for p in self.parameters if (id(p) in own) == of_decoder] for of_decoder in (False, True)]
         self.scaler = torch.cuda.amp.GradScaler() if self.dtype == torch.float16 else None
         self.moments: dict[tuple[int, bool], torch.Tensor] = {}
         self._warn_of_long_captions()
 
     def _attach(self) -> dict[str, torch.nn.Module]:
-        """Give UNet and text encoder their LoRA; its starting values follow from the recipe's seed."""
+        """Give UNet, text encoder and decoder their LoRA; its starting values follow from the recipe's seed."""
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         modules = {"unet": self.base.unet}
         targets = {"unet": lora.unet_targets(recipe.lora_targets), "text_encoder": lora.TEXT_TARGETS}
         if recipe.train_text_encoder:
             modules["text_encoder"] = self.base.text_encoder
+        if recipe.decoder_rank_per_style:
+            modules["decoder"], targets["decoder"] = self.base.vae.decoder, lora.DECODER_TARGETS
         for name, module in modules.items():
-            reached = lora.attach(module, targets[name], self.rank, dropout=recipe.lora_dropout, dora=recipe.dora)
-            log.info(
-                "%s: LoRA of rank %d on %s",
-                name,
-                self.rank,
-                ", ".join(f"{n} {target}" for target, n in sorted(reached.items())),
-            )
+            rank = self.rank if name != "decoder" else recipe.decoder_rank_per_style * len(self.pack.styles)
+            reached = lora.attach(module, targets[name], rank, dropout=recipe.lora_dropout, dora=recipe.dora)
+            layers = ", ".join(f"{n} {target}" for target, n in sorted(reached.items()))
+            log.info("%s: LoRA of rank %d on %s", name, rank, layers)
             module.train()
         if recipe.init_lora:
             lora.copy_into(modules, lora.read_lora(Path(recipe.init_lora)), recipe.init_lora)
@@ -96,6 +99,8 @@ class Trainer:
             if recipe.train_text_encoder:
                 # The re-entrant kind would lose the gradients: the first layer's input needs none.
                 self.base.text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
+            if recipe.decoder_rank_per_style:
+                self.base.vae.enable_gradient_checkpointing()
         return modules
 
     def _warn_of_long_captions(self) -> None:
@@ -127,18 +132,19 @@ class Trainer:
                 training_log = stack.enter_context(contextlib.closing(runs.TrainingLog(run, start)))
                 progress = stack.enter_context(contextlib.closing(Progress("training", recipe.steps, start)))
             for step in range(start, recipe.steps):
-                own = sum(self.accumulate(step, micro, group) for micro in range(recipe.grad_accumulation))
-                total, stopping = group.add(own, float(stop.is_set()))
-                if not math.isfinite(total):
+                passes = [self.accumulate(step, micro, group) for micro in range(recipe.grad_accumulation)]
+                total, decoding, stopping = group.add(*map(sum, zip(*passes)), float(stop.is_set()))
+                if not math.isfinite(total + decoding):
                     raise UserError(
-                        f"the loss became {total} at step {step + 1}; start a new run with a lower learning_rate "
+                        f"the loss became {total + decoding} at step {step + 1}; start a new run with a lower learning_rate "
                         f"(now {recipe.learning_rate:g}) or mixed_precision: no"
                     )
                 group.add_gradients(self.parameters)
                 rate = self.step_optimizer(step)
                 if group.leads:
-                    training_log.add(step=step + 1, loss=total, lr=rate, seconds=round(time.monotonic() - began, 3))
-                    progress.update(step + 1, loss=f"{total:.4f}")
+                    losses = {"loss": total, **({"decoder_loss": decoding} if "decoder" in self.modules else {})}
+                    training_log.add(step=step + 1, **losses, lr=rate, seconds=round(time.monotonic() - began, 3))
+                    progress.update(step + 1, **{name: f"{value:.4f}" for name, value in losses.items()})
                     due = recipe.checkpoint_every and (step + 1) % recipe.checkpoint_every == 0
                     if due or stopping or step + 1 == recipe.steps:
                         self.save(run, step + 1)
@@ -147,8 +153,10 @@ class Trainer:
                         f"stopped after step {step + 1} of {recipe.steps}, which is saved. {runs.how_to_resume(run)}"
                     )
 
-    def accumulate(self, step: int, micro: int, group: Group) -> float:
-        """One forward and backward pass over the group's share of a batch; its part of the step's loss."""
+    def accumulate(self, step: int, micro: int, group: Group) -> tuple[float, float]:
+        """One forward and backward pass over the group's share of a batch; its part of the step's loss, and of the
+        decoder's.
+        """
         recipe = self.recipe
         share = group.share(recipe.batch_size)
         batch = self.data.batch(step, micro, share)
@@ -164,8 +172,30 @@ class Trainer:
             text = self.encode_text(batch.captions)
             prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
             loss = self.loss(prediction, latents, noise, timesteps) / parts
-        (self.scaler.scale(loss) if self.scaler else loss).backward()
-        return float(loss.detach())
+            both = [loss]
+            if "decoder" in self.modules:
+                with self.full_precision():
+                    both.append(self._decode(batch.pixels, latents, generator, share) / parts)
+        total = sum(both)
+        (self.scaler.scale(total) if self.scaler else total).backward()
+        return float(loss.detach()), float(both[-1].detach()) if len(both) > 1 else 0.0
+
+    def _decode(
+        self, pixels: torch.Tensor, latents: torch.Tensor, generator: torch.Generator, share: slice
+    ) -> torch.Tensor:
+        """The decoder's loss on the latents of `pixels` with noise on them.
+
+        Latents hold where brush strokes or pixel blocks are, but a decoder that never met any makes something smooth of
+        them, and nothing that the UNet learns can bring them back. So the decoder learns them; the latents stay as they
+        are. Stability AI's `sd-vae-ft-mse` is a decoder trained alone, too.
+        """
+        recipe, vae = self.recipe, self.base.vae
+        amounts = recipe.decoder_noise * torch.rand((recipe.batch_size, 1, 1, 1), generator=generator)[share]
+        # Scaled latents have a deviation of about 1.
+        noisy = latents + amounts.to(self.device) * self.draw_noise(latents.shape, generator, share)
+        decoded = vae.decode(noisy / vae.config.scaling_factor).sample
+        weights = {"l1": 1.0, "l2": 1.0, "texture": recipe.texture_weight}
+        return pixel_loss(decoded, pixels.to(self.device), weights, generator)[0]
 
     def draw_noise(self, shape: Sequence[int], generator: torch.Generator, share: slice) -> torch.Tensor:
         """A share of the standard normal numbers of a whole batch, float32; `shape` is that of the share."""
@@ -180,7 +210,8 @@ class Trainer:
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         if recipe.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self.parameters, recipe.max_grad_norm)
+            for parameters in filter(None, self.clipped):
+                torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm)
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -246,7 +277,7 @@ class Trainer:
         )
 
     def _write_state(self, folder: Path, step: int) -> None:
-        lora.save_lora(folder, self.base.unet, self.modules.get("text_encoder"))
+        self._save_lora(folder)
         checkpoint.save_optimizer(folder, self.optimizer)
         state = {"step": step, "scaler": self.scaler.state_dict() if self.scaler else None}
         (folder / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
@@ -259,12 +290,18 @@ class Trainer:
         if self.scaler and scaler:
             self.scaler.load_state_dict(scaler)
 
+    def _save_lora(self, folder: Path) -> Path:
+        return lora.save_lora(folder, **self.modules)
+
     def write_result(self, run: Path) -> None:
         """Put the trained LoRA into the run folder, in one step."""
         temporary = run / f".result-{os.getpid()}"
         try:
-            file = lora.save_lora(temporary, self.base.unet, self.modules.get("text_encoder"))
-            os.replace(file, run / lora.LORA_FILE)
+            file = self._save_lora(temporary)
+            # The decoder's first: a run with the other one is finished.
+            if (beside := decoder_file(file)) is not None:
+                os.replace(beside, run / DECODER_FILE)
+            os.replace(file, run / LORA_FILE)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

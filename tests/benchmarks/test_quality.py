@@ -328,7 +328,7 @@ def test_drawing_goes_on_where_it_was_and_mixes_nothing(drawn, monkeypatch, tmp_
 
 @pytest.mark.usefixtures("drawn")
 def test_a_training_run_is_made_once_and_resumed_where_it_stopped(monkeypatch, tmp_path):
-    from jdiff_style.lora import LORA_FILE
+    from jdiff_style.lora_files import LORA_FILE
 
     recipe, commands = tmp_path / "r.yaml", []
     recipe.write_text("steps: 5\nbase: base\n")

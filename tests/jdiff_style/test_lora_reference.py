@@ -15,19 +15,21 @@ def levels(file):
     return np.asarray(Image.open(file).convert("RGB")).astype(int)
 
 
-def test_convolutions_train_alike_in_both_environments_and_files_are_exchanged(tiny_base, sample, tmp_path):
-    """Forty steps of every layer; then each environment draws with the other's file, merged."""
+def test_convolutions_and_decoder_train_alike_in_both_environments_and_files_are_exchanged(tiny_base, sample, tmp_path):
+    """Forty steps of every layer, the decoder's included; then each environment draws with the other's file, merged."""
     words = ["train", "--pack", sample, "--base", tiny_base, "--lora-targets", "attention+convolutions", "--steps", 40]
     words += ["--rank-per-style", 2, "--resolution", 64, "--learning-rate", "1e-3", "--lora-dropout", 0, "--batch-size", 2]
+    words += ["--decoder-rank-per-style", 2]
     words += ["--grid-styles", 1, "--grid-words", 1, "--grid-steps", 4]
     runs, drawn = {}, {}
     for label, python in PYTHONS.items():
         run(python, *words, "--out", tmp_path / label)
         (runs[label],) = (tmp_path / label).glob("0*")
     one, two = (
-        [json.loads(row)["loss"] for row in (found / "log.jsonl").read_text().splitlines()] for found in runs.values()
+        [[row["loss"], row["decoder_loss"]] for row in map(json.loads, (found / "log.jsonl").read_text().splitlines())]
+        for found in runs.values()
     )
-    assert len(one) == 40 and one == pytest.approx(two, rel=1e-4, abs=1e-4)
+    assert len(one) == 40 and np.asarray(one) == pytest.approx(np.asarray(two), rel=1e-4, abs=1e-4)
     assert np.abs(levels(runs["here"] / "grid.png") - levels(runs["reference"] / "grid.png")).max() <= 2
     for label, python in PYTHONS.items():
         other = next(found for name, found in runs.items() if name != label)

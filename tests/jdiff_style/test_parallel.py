@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from jdiff_style import parallel
+from jdiff_style.lora_files import LORA_FILE
 from jdiff_style.pictures import is_whole_picture
-from jdiff_style.plan import LORA_FILE
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "infer_parallel.py"
 PATIENCE = 300  # seconds; the first start on Jittor compiles

@@ -13,7 +13,7 @@ import yaml
 from jdiff_style import checkpoint
 from jdiff_style.checkpoint import sha256
 
-LORA = "pytorch_lora_weights.safetensors"
+LORA, DECODER = "pytorch_lora_weights.safetensors", "decoder_lora.safetensors"
 GOLDEN = [0.91662103, 0.81382316, 1.02284431, 1.2368902, 0.88699156, 1.4644115]
 FAST = ["--rank-per-style", 2, "--resolution", 32, "--learning-rate", "1e-3", "--grid-styles", 0]
 
@@ -34,7 +34,7 @@ def whole(tmp_path_factory, tiny_base, picture):
         for name in ("a", "b"):
             picture(folder / "pack" / style / "images" / f"{name}.png", seed=int(style) + ord(name))
     line = ["train", "--pack", folder / "pack", "--base", tiny_base, *FAST, "--steps", 9, "--checkpoint-every", 2]
-    line += ["--grad-accumulation", 2, "--batch-size", 2, "--train-text-encoder"]
+    line += ["--grad-accumulation", 2, "--batch-size", 2, "--train-text-encoder", "--decoder-rank-per-style", 1]
     assert main([str(w) for w in [*line, "--out", folder / "out"]]) == 0
     (run,) = (folder / "out").glob("00000-*")
     return line, run
@@ -42,8 +42,10 @@ def whole(tmp_path_factory, tiny_base, picture):
 
 def result(run):
     """Hashes of everything that must be equal between two runs, and the logged losses."""
-    losses = [json.loads(row)["loss"] for row in (run / "log.jsonl").read_text().splitlines()]
-    return sha256(run / LORA), sha256(run / "checkpoints" / "step-00000009" / "optimizer.safetensors"), losses
+    rows = [json.loads(row) for row in (run / "log.jsonl").read_text().splitlines()]
+    losses = [(row["loss"], row["decoder_loss"]) for row in rows]
+    files = (LORA, DECODER, "checkpoints/step-00000009/optimizer.safetensors")
+    return *(sha256(run / file) for file in files), losses
 
 
 def wait_for_step(run_parent, step, process):
@@ -211,6 +213,7 @@ def test_a_changed_pack_or_a_folder_that_is_no_run(jdiff, whole, tmp_path, pictu
         ["--lora-targets", "attention+convolutions"],
         ["--min-snr-gamma", 5, "--warmup-steps", 2],
         ["--gradient-checkpointing"],
+        ["--decoder-rank-per-style", 2, "--mixed-precision", "bf16", "--gradient-checkpointing"],
         ["--mixed-precision", "bf16"],
         ["--crop", "random", "--resize-factor", 1.2],
         ["--caption-template", "an image of {object} in {trigger}", "--max-grad-norm", 0],
@@ -237,6 +240,15 @@ def test_saving_memory_or_time_does_not_change_the_losses(jdiff, words, tmp_path
     assert losses_of(jdiff, words, tmp_path / "l", "--cache-latents") == pytest.approx(plain, rel=1e-5)
 
 
+def test_a_decoder_that_learns_leaves_the_other_losses_alone(jdiff, words, tmp_path):
+    plain = losses_of(jdiff, words, tmp_path / "plain")
+    options = ("--decoder-rank-per-style", 8, "--learning-rate", "1e-3")
+    assert losses_of(jdiff, words, tmp_path / "d", *options) == pytest.approx(plain, rel=1e-5)
+    (run,) = (tmp_path / "d").glob("0*")
+    found = [json.loads(row)["decoder_loss"] for row in (run / "log.jsonl").read_text().splitlines()]
+    assert sum(found[-3:]) < sum(found[:3])
+
+
 def test_golden_losses(jdiff, sample, tiny_base, tmp_path):
     """Recorded with PyTorch 2.13 on the CPU; any backend must follow them."""
     words = ["train", "--pack", sample, "--base", tiny_base, "--rank-per-style", 2, "--resolution", 32, "--steps", 6]
@@ -256,9 +268,10 @@ def test_it_learns(jdiff, tiny_base, tmp_path, sample):
 
 
 def test_start_from_another_lora(jdiff, words, whole, tmp_path):
-    code, _, err = jdiff(*words[:-2], "--steps", 1, "--init-lora", whole[1] / LORA)
+    words = [*words[:-2], "--decoder-rank-per-style", 1, "--init-lora", whole[1] / LORA, "--steps", 1]
+    code, _, err = jdiff(*words)
     assert code == 0, err
-    code, _, err = jdiff(*words[:-2], "--steps", 1, "--init-lora", whole[1] / LORA, "--rank-per-style", 3)
+    code, _, err = jdiff(*words, "--rank-per-style", 3)
     assert code == 1 and "in the file" in err and "in the model" in err
     assert len(list((tmp_path / "out").glob("0*"))) == 1
 
