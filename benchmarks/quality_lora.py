@@ -11,10 +11,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from benchmarks.quality_measures import Figure, StyleClassifier, mean_interval, ranks, share_within
+from benchmarks.quality_measures import Figure, mean_interval, ranks, share_within
 from benchmarks.quality_networks import Networks, own_clip, read_all
-from benchmarks.quality_parts import Figures, Settings, draw_words, true_pictures
+from benchmarks.quality_parts import Figures, Settings, draw_words, reconstruct, true_pictures
 from benchmarks.quality_pictures import Trained, digest, draw_all, train
+from benchmarks.quality_style import Judge, teach
 from eval import score
 from jdiff_style.captions import object_words
 from jdiff_style.errors import UserError
@@ -26,16 +27,16 @@ from jdiff_style.recipe import read_recipe
 # True pictures of each style that the classifier learns from, none of them of a word that is drawn.
 TEACHING = 150
 DEFAULT_SECONDS, TINY_SECONDS = 300.0, 30.0
-WITH, ALONE = "lora", "alone"
+WITH, ALONE, TRUE = "lora", "alone", "autoencoder"
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of one style: features, objects and statistics of all its true pictures."""
+    """What is known of one style: all its true pictures, their features and objects, and which of them are held out."""
 
+    pictures: list[np.ndarray]
     features: np.ndarray
     objects: list[str]
-    statistics: np.ndarray
     held_out: np.ndarray
 
 
@@ -43,7 +44,7 @@ def measure_lora(settings: Settings, networks: Networks) -> Figures:
     """Train the default recipe for every seed, draw every word of the pack with and without it, and compare."""
     pack = load_pack(settings.pack or read_recipe(settings.recipe)["pack"])
     truths = read_truths(settings, networks, pack)
-    classifier, accuracy = teach(pack, truths)
+    judges = teach(networks, *lessons_and_exams(pack, truths))
     own_style = true_pictures(settings)
     numbers = own_style.where(style=settings.style)
     own_features, _ = networks.look([own_style.images[n] for n in numbers], f"true pictures, {settings.style}")
@@ -57,14 +58,16 @@ def measure_lora(settings: Settings, networks: Networks) -> Figures:
             files = draw_all(
                 settings.base, lora, prompts, sampling(trained, seed), settings.out / "pictures", kind, settings.device
             )
-            row[kind] = compare(networks, pack, truths, classifier, files)
+            drawn = {asked: read_all([file])[0] for asked, file in files.items()}
+            row[kind] = compare(networks, pack, truths, judges, drawn)
             row[kind]["total"] = total(settings, pack, files)
         words = sorted({object_words(prompt.word) for prompt in prompts} & set(own_objects))
         if words:
             drawn, _ = networks.look(draw_words(settings, words, seed), f"drawn, {settings.style}")
             row["own style"] = ranks(drawn, own_features, [own_objects.index(word) for word in words])
         found.append(row)
-    return figures(pack, found, accuracy)
+    ceiling = compare(networks, pack, truths, judges, through_autoencoder(settings, pack, found[0][WITH]["asked"]))
+    return figures(pack, found, judges, ceiling)
 
 
 def train_default(settings: Settings, pack: Pack, seed: int) -> Trained:
@@ -107,48 +110,59 @@ def read_truths(settings: Settings, networks: Networks, pack: Pack) -> dict[str,
         numbers = data.where(set=name)
         if not len(numbers):
             raise UserError(f"--data: {settings.data} has no pictures of the set {name!r} that style {style} was made from")
-        features, statistics = networks.look([data.images[n] for n in numbers], f"true pictures, {name}")
+        pictures = [data.images[n] for n in numbers]
+        features, _ = networks.look(pictures, f"true pictures, {name}")
         held_out = np.array([data.rows[n]["split"] == "held_out" for n in numbers])
-        truths[style] = Truth(features, data.objects(numbers), statistics, held_out)
+        truths[style] = Truth(pictures, features, data.objects(numbers), held_out)
     return truths
 
 
-def teach(pack: Pack, truths: dict[str, Truth]) -> tuple[StyleClassifier, float | None]:
-    """The style classifier, and its accuracy on true pictures of held-out objects. It sees no word of the pack."""
+def lessons_and_exams(pack: Pack, truths: dict[str, Truth]) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+    """True pictures of each style that teach its look, no word of the pack among them, and those of held-out objects."""
     asked = {object_words(word) for style in pack.styles for word in style.prompts.values()}
-    lessons, labels, exams, answers = [], [], [], []
-    for number, truth in enumerate(truths.values()):
+    lessons, exams = [], []
+    for truth in truths.values():
         new = np.flatnonzero([not out and name not in asked for name, out in zip(truth.objects, truth.held_out)])
-        new = new[:: max(1, len(new) // TEACHING)][:TEACHING]
-        lessons.append(truth.statistics[new])
-        labels += [number] * len(new)
-        exams.append(truth.statistics[truth.held_out])
-        answers += [number] * int(truth.held_out.sum())
-    classifier = StyleClassifier(np.concatenate(lessons), labels)
-    return classifier, classifier.accuracy(np.concatenate(exams), answers) if answers else None
+        lessons.append([truth.pictures[n] for n in new[:: max(1, len(new) // TEACHING)][:TEACHING]])
+        exams.append([truth.pictures[n] for n in np.flatnonzero(truth.held_out)])
+    return lessons, exams
+
+
+def through_autoencoder(
+    settings: Settings, pack: Pack, asked: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], np.ndarray]:
+    """The true pictures of what was asked for, encoded and decoded by the base's autoencoder: what no LoRA of the UNet can
+    surpass.
+    """
+    styles = {style.id: style for style in pack.styles}
+    targets = {one: target for one in asked if (target := styles[one[0]].target(one[1]))}
+    return dict(zip(targets, reconstruct(settings, read_all(targets.values()))))
 
 
 def compare(
     networks: Networks,
     pack: Pack,
     truths: dict[str, Truth],
-    classifier: StyleClassifier,
-    files: dict[tuple[str, str], Path],
+    judges: tuple[Judge, Judge],
+    drawn: dict[tuple[str, str], np.ndarray],
 ) -> dict[str, Any]:
-    """Per style: which pictures the classifier gives to it, the places of the right objects, distances to the truth."""
-    found: dict[str, Any] = {"style": {}, "places": {}, "distance": {}}
+    """Per style: which of the pictures of (style, word) the judges give to it, the places of the right objects, distances to
+    the truth; and what was asked for.
+    """
+    found: dict[str, Any] = {"asked": list(drawn), "style": {}, "strict": {}, "places": {}, "distance": {}}
     for number, (style, truth) in enumerate(truths.items()):
-        words = [word for owner, word in files if owner == style]
-        drawn = read_all(files[style, word] for word in words)
-        features, statistics = networks.look(drawn, f"drawn, style {style}")
-        found["style"][style] = classifier.predict(statistics) == number
+        words = [word for owner, word in drawn if owner == style]
+        pictures = [drawn[style, word] for word in words]
+        features, statistics = networks.look(pictures, f"drawn, style {style}")
+        for name, judge in zip(("style", "strict"), judges):
+            found[name][style] = judge.right(statistics, number)
         known = [n for n, word in enumerate(words) if object_words(word) in truth.objects]
         if not known:
             raise UserError(f"--data: none of the words of style {style} is among its true pictures there")
         right = [truth.objects.index(object_words(words[n])) for n in known]
         found["places"][style] = ranks(features[known], truth.features, right)
         targets = {s.id: s for s in pack.styles}[style]
-        pairs = [(picture, target) for picture, word in zip(drawn, words) if (target := targets.target(word))]
+        pairs = [(picture, target) for picture, word in zip(pictures, words) if (target := targets.target(word))]
         if not pairs:
             raise UserError(f"--pack: {pack.path / style / 'targets'} holds no true picture of its words")
         true = _same_size(read_all(target for _, target in pairs), [picture for picture, _ in pairs])
@@ -179,11 +193,17 @@ def total(settings: Settings, pack: Pack, files: dict[tuple[str, str], Path]) ->
     return {"value": found["total"]["value"], "why": found["total"].get("not_computed", ""), "parts": parts}
 
 
-def figures(pack: Pack, found: list[dict[str, Any]], accuracy: float | None) -> Figures:
+def figures(
+    pack: Pack, found: list[dict[str, Any]], judges: tuple[Judge, Judge], ceiling: dict[str, Any]
+) -> Figures:
     """The figures over all seeds from what `compare` and `total` gave."""
+    judge, strict = judges
     styles = [style.id for style in pack.styles]
     named = {style.id: ", ".join(style.style_tags) for style in pack.styles}
     right = {kind: _over_seeds(found, kind, "style", np.mean) for kind in (WITH, ALONE)}
+    sharp = _over_seeds(found, WITH, "strict", np.mean)
+    best = {name: float(np.mean(np.concatenate(list(ceiling[name].values())))) for name in ("style", "strict", "distance")}
+    best["objects"] = share_within(np.concatenate(list(ceiling["places"].values())), 1)
     kept = {kind: _over_seeds(found, kind, "places", lambda places: share_within(places, 1)) for kind in (WITH, ALONE)}
     far = {kind: _over_seeds(found, kind, "distance", np.mean) for kind in (WITH, ALONE)}
     nearer = [style for style in styles if far[WITH]["styles"][style]["mean"] < far[ALONE]["styles"][style]["mean"]]
@@ -201,12 +221,22 @@ def figures(pack: Pack, found: list[dict[str, Any]], accuracy: float | None) -> 
     seconds = [row["seconds"] for row in found if row["seconds"] is not None]
     return {
         "classifier": Figure(
-            "style classifier on true pictures of held-out objects", accuracy,
-            why="" if accuracy is not None else "the data hold out no picture",
+            "style classifier on true pictures of held-out objects", judge.accuracy,
+            why="" if judge.accuracy is not None else "the data hold out no picture",
+            details={"softened": judge.softened_accuracy, "strict": strict.accuracy,
+                     "strict, softened": strict.softened_accuracy},
         ),
         "style": Figure(
             "LoRA: style named right", right[WITH]["mean"], 0.7, interval=right[WITH]["interval"],
             details=seeds | {"per_style": per_style},
+        ),
+        "style_strict": Figure(
+            "the same by a classifier that takes softness for a style", sharp["mean"], interval=sharp["interval"],
+            details=sharp["styles"],
+        ),
+        "ceiling": Figure(
+            "true pictures through the autoencoder alone: style named right", best["style"],
+            details=best | {"per_style": {style: float(np.mean(ceiling["style"][style])) for style in styles}},
         ),
         "style_alone": Figure(
             "without LoRA: style named right (twice chance at most)", right[ALONE]["mean"], 2 / len(styles), falls=True,

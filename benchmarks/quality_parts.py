@@ -95,20 +95,14 @@ def true_pictures(settings: Settings, other_styles: bool = False) -> TruePicture
 
 def measure_vae(settings: Settings, networks: Networks) -> Figures:
     """Reconstruction of pictures of objects that were held out, each in every base style, and in styles never seen."""
-    check_sums(settings.base, "--base")
-    device = choose_device(settings.device)
-    try:
-        vae = AutoencoderKL.from_pretrained(str(settings.base / "vae"), local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--base: {settings.base / 'vae'} cannot be loaded ({error}); give an exported base") from None
-    vae = vae.to(torch.float32).to(device).eval()
     known, others = true_pictures(settings), true_pictures(settings, other_styles=True)
     found = {}
     for name, data in (("known", known), ("other", others)):
         for style in dict.fromkeys(row["style"] for row in data.rows):
             numbers = data.where(style=style, split="held_out")
             numbers = numbers[evenly(len(numbers), settings.limit or len(numbers))]
-            found[name, style] = _psnr(vae, data, numbers, device, f"reconstructing {style}")
+            true = [np.asarray(data.images[number]) for number in numbers]
+            found[name, style] = [psnr(*pair) for pair in zip(true, reconstruct(settings, true, f"reconstructing {style}"))]
     return {
         "psnr_held_out": _mean_figure("autoencoder: PSNR on held-out objects", found, "known", 26.0),
         "psnr_other_styles": _mean_figure("the same in styles it never saw", found, "other", None),
@@ -124,18 +118,28 @@ def _mean_figure(text: str, found: dict[tuple[str, str], list[float]], kind: str
     return Figure(text, float(np.mean(values)), goal, unit="dB", details=details)
 
 
-def _psnr(vae: Any, data: TruePictures, numbers: np.ndarray, device: str, title: str) -> list[float]:
-    found: list[float] = []
-    progress = Progress(title, len(numbers))
-    for first in range(0, len(numbers), BATCH):
-        part = np.asarray(data.images[numbers[first : first + BATCH]])
+def reconstruct(settings: Settings, pictures: Sequence[np.ndarray], title: str = "reconstructing") -> list[np.ndarray]:
+    """Pictures encoded and decoded by the base's autoencoder, uint8 side × side × 3 as they came."""
+    vae, device = _autoencoder(settings.base), choose_device(settings.device)
+    vae = vae.to(torch.float32).to(device).eval()
+    found: list[np.ndarray] = []
+    progress = Progress(title, len(pictures))
+    for first in range(0, len(pictures), BATCH):
+        part = np.stack(pictures[first : first + BATCH])
         with torch.no_grad():
             latents = vae.encode(torch.from_numpy(to_pixels(part)).to(device)).latent_dist.mean
-            decoded = vae.decode(latents).sample.cpu().numpy()
-        found += [psnr(true, made) for true, made in zip(part, to_pictures(decoded))]
+            found += list(to_pictures(vae.decode(latents).sample.cpu().numpy()))
         progress.update(len(found))
     progress.close()
     return found
+
+
+def _autoencoder(base: Path) -> Any:
+    check_sums(base, "--base")
+    try:
+        return AutoencoderKL.from_pretrained(str(base / "vae"), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--base: {base / 'vae'} cannot be loaded ({error}); give an exported base") from None
 
 
 def measure_clip(settings: Settings, networks: Networks) -> Figures:

@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     main.add_argument("--base", type=Path, metavar="FOLDER", help="base model in diffusers layout, if not that of --run")
     main.add_argument(
         "--lora", type=Path, metavar="FILE",
-        help="LoRA in diffusers format, or its folder, if not that of --run; a decoder_lora.safetensors beside it is used, too",
+        help="LoRA in diffusers format, or its folder, if not that of --run; with the decoder_lora.safetensors beside it",
     )  # fmt: skip
     main.add_argument("--pack", type=Path, metavar="FOLDER", help="style pack with the prompt words, if not that of --run")
     main.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="where the pictures go")

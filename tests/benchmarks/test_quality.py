@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import quality, quality_lora, quality_parts, quality_pictures
+from benchmarks import quality, quality_lora, quality_parts, quality_pictures, quality_style
 from benchmarks.quality_measures import Figure, StyleClassifier, mean_interval, ranks, share_within
 from benchmarks.quality_networks import Networks
 from jdiff_style.errors import UserError
@@ -105,7 +105,8 @@ def in_grey(style, number, seed):
     return picture(number, (120, 120, 120), seed)
 
 
-def measured(world, monkeypatch, with_lora, alone=in_grey, totals=(0.5, 0.25)):
+def measured(world, monkeypatch, with_lora, alone=in_grey, totals=(0.5, 0.25), reconstructed=list):
+    monkeypatch.setattr(quality_lora, "reconstruct", lambda settings, pictures: reconstructed(pictures))
     recipe = types.SimpleNamespace(caption_template="a {trigger} emoji of {object}", grid_steps=2, grid_guidance=3.0,
                                    resolution=SIDE)  # fmt: skip
     monkeypatch.setattr(
@@ -180,9 +181,32 @@ def test_the_classifier_learns_from_no_word_of_the_pack_and_is_examined_on_held_
             seen.append(len(labels))
             return super().accuracy(statistics, labels)
 
-    monkeypatch.setattr(quality_lora, "StyleClassifier", Spy)
+    monkeypatch.setattr(quality_style, "StyleClassifier", Spy)
     measured(world, monkeypatch, in_style)
-    assert seen == [3 * 8, 3 * 4]  # 12 training objects less 4 words; 4 held out
+    # 12 training objects less 4 words; 4 held out; four softened copies of each.
+    assert seen == [5 * 3 * 8, 3 * 4, 4 * 3 * 4, 3 * 8, 3 * 4, 4 * 3 * 4]
+
+
+def test_a_soft_picture_keeps_its_style_only_for_the_judge_that_has_met_softness(monkeypatch):
+    class Sharpness:
+        """Sees how much neighbouring pixels differ, besides the colour."""
+
+        def look(self, pictures, title=""):
+            rows = np.stack(pictures).astype(float)
+            steps = np.abs(np.diff(rows, axis=1)).mean(axis=(1, 2))
+            return rows, np.concatenate([steps, rows.mean(axis=(1, 2))], axis=1)
+
+    crisp, other = ([picture(n, c, seed) for n in range(8) for seed in (1, 2, 3)] for c in ((200, 40, 40), (190, 50, 60)))
+    smooth = [quality_style.softened(p)[1] for p in other]  # a style that is smooth by nature
+    judge, strict = quality_style.teach(Sharpness(), [crisp, smooth], [crisp, []])
+    assert judge.accuracy == strict.accuracy == 1.0
+    assert judge.softened_accuracy > 0.9 and strict.softened_accuracy < 0.7
+
+
+def test_the_autoencoder_alone_bounds_what_a_lora_can_reach(world, monkeypatch):
+    found = measured(world, monkeypatch, in_style, reconstructed=lambda pictures: [p // 2 + 60 for p in pictures])
+    assert found["ceiling"].details["distance"] > 20 and found["ceiling"].passed is None
+    assert measured(world, monkeypatch, in_style)["ceiling"].value == 1.0
 
 
 def base_part(world, monkeypatch, shown):
