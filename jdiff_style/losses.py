@@ -123,6 +123,7 @@ def pixel_loss(
     if weights.get("texture"):
         terms["texture"] = patch_distance(decoded, pictures, draw_filters(generator).to(decoded.device))
     loss = torch.zeros((), device=decoded.device)
-    for name, term in terms.items():
-        loss = loss + weights.get(name, 0.0) * term
+    for name, weight in weights.items():
+        if weight:
+            loss = loss + weight * terms[name]
     return loss, terms

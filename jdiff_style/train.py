@@ -93,7 +93,10 @@ class Trainer:
             log.info("%s: LoRA of rank %d on %s", name, rank, layers)
             module.train()
         if recipe.init_lora:
-            lora.copy_into(modules, lora.read_lora(Path(recipe.init_lora)), recipe.init_lora)
+            parts = lora.read_lora(Path(recipe.init_lora))
+            # A decoder's LoRA may begin where there was none.
+            known = {name: module for name, module in modules.items() if name != "decoder" or parts["decoder"]}
+            lora.copy_into(known, parts, recipe.init_lora)
         if recipe.gradient_checkpointing:
             self.base.unet.enable_gradient_checkpointing()
             if recipe.train_text_encoder:

@@ -271,6 +271,9 @@ def test_start_from_another_lora(jdiff, words, whole, tmp_path):
     words = [*words[:-2], "--decoder-rank-per-style", 1, "--init-lora", whole[1] / LORA, "--steps", 1]
     code, _, err = jdiff(*words)
     assert code == 0, err
+    shutil.copy(whole[1] / LORA, tmp_path)  # without the decoder's, which then begins anew
+    code, _, err = jdiff(*words, "--out", tmp_path / "other", "--init-lora", tmp_path / LORA)
+    assert code == 0, err
     code, _, err = jdiff(*words, "--rank-per-style", 3)
     assert code == 1 and "in the file" in err and "in the model" in err
     assert len(list((tmp_path / "out").glob("0*"))) == 1
