@@ -5,8 +5,8 @@ the factor is 1 and the file needs no alpha. In peft `lora_A` is the down projec
 Of a convolution, A is a convolution with the layer's own kernel, stride and padding to rank channels, and B one of 1 × 1
 (LoCon; Yeh et al. 2024): W' is the same formula with `in` being input channels × kernel height × width.
 
-The decoder of the VAE may have a LoRA, too, for surfaces that the VAE never met. diffusers' loader would refuse its keys, so it has a file
-of its own beside the other, which is read with it.
+The decoder of the VAE may have a LoRA, too, for surfaces that the VAE never met. diffusers' loader would refuse its keys,
+so it has a file of its own beside the other, which is read with it.
 """
 
 from __future__ import annotations
