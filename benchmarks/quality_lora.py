@@ -27,7 +27,7 @@ from jdiff_style.recipe import read_recipe
 # True pictures of each style that the classifier learns from, none of them of a word that is drawn.
 TEACHING = 150
 DEFAULT_SECONDS, TINY_SECONDS = 300.0, 30.0
-WITH, ALONE, TRUE = "lora", "alone", "autoencoder"
+WITH, ALONE = "lora", "alone"
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,7 @@ def measure_lora(settings: Settings, networks: Networks) -> Figures:
             files = draw_all(
                 settings.base, lora, prompts, sampling(trained, seed), settings.out / "pictures", kind, settings.device
             )
-            drawn = {asked: read_all([file])[0] for asked, file in files.items()}
-            row[kind] = compare(networks, pack, truths, judges, drawn)
+            row[kind] = compare(networks, pack, truths, judges, dict(zip(files, read_all(files.values()))))
             row[kind]["total"] = total(settings, pack, files)
         words = sorted({object_words(prompt.word) for prompt in prompts} & set(own_objects))
         if words:
@@ -131,8 +130,7 @@ def lessons_and_exams(pack: Pack, truths: dict[str, Truth]) -> tuple[list[list[n
 def through_autoencoder(
     settings: Settings, pack: Pack, asked: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], np.ndarray]:
-    """The true pictures of what was asked for, encoded and decoded by the base's autoencoder: what no LoRA of the UNet can
-    surpass.
+    """The true pictures of what was asked for, as the base's autoencoder reconstructs them: what a perfect UNet would draw.
     """
     styles = {style.id: style for style in pack.styles}
     targets = {one: target for one in asked if (target := styles[one[0]].target(one[1]))}

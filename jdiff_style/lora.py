@@ -273,13 +273,14 @@ def _check_fit(
     problems: list[str] = []
     for component, module in modules.items():
         layers = dict(module.named_modules())
+        ranks = found.setdefault("decoder", set()) if component == "decoder" else found["packed"]
         for key, value in parts[component].items():
             name, _, kind = key.partition(".lora_")
             weight = getattr(layers.get(name), "weight", None)
             if weight is None:
                 problems.append(f"{component}.{key}: the model has no layer {name}")
             elif kind.startswith("A"):
-                found.setdefault("decoder" if component == "decoder" else "packed", set()).add(value.shape[0])
+                ranks.add(value.shape[0])
                 if value.shape[1:] != weight.shape[1:]:
                     problems.append(f"{component}.{key}: input {_sizes(value)}, the model's is {_sizes(weight)}")
             elif kind.startswith("B") and (value.shape[0] != weight.shape[0] or value.dim() != weight.dim()):

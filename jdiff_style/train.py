@@ -175,13 +175,13 @@ class Trainer:
             text = self.encode_text(batch.captions)
             prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
             loss = self.loss(prediction, latents, noise, timesteps) / parts
-            both = [loss]
+            total, decoding = loss, 0.0
             if "decoder" in self.modules:
                 with self.full_precision():
-                    both.append(self._decode(batch.pixels, latents, generator, share) / parts)
-        total = sum(both)
+                    of_decoder = self._decode(batch.pixels, latents, generator, share) / parts
+                total, decoding = loss + of_decoder, of_decoder.detach()
         (self.scaler.scale(total) if self.scaler else total).backward()
-        return float(loss.detach()), float(both[-1].detach()) if len(both) > 1 else 0.0
+        return float(loss.detach()), float(decoding)
 
     def _decode(
         self, pixels: torch.Tensor, latents: torch.Tensor, generator: torch.Generator, share: slice
