@@ -171,17 +171,19 @@ def _data(card: dict[str, Any], data: Any, licensed: bool) -> str:
     return (
         f"## Data\n{card['training_pictures']} pictures of {data.side} px for training, {card['held_out_pictures']} of "
         f"objects that were held out. Training pictures by style: {styles}. SHA-256 of the data: "
-        f"`{card['versions']['inputs'].get('data', 'unknown')}`. {licences}{_appearances(card['recipe'])}"
+        f"`{card['versions']['inputs'].get('data', 'unknown')}`. {licences}{_appearances(card['recipe'], data.styles[0])}"
     )
 
 
-def _appearances(recipe: dict[str, Any]) -> str:
+def _appearances(recipe: dict[str, Any], style: str) -> str:
     if not recipe.get("appearances"):
         return ""
+    drawn = "what the base drew to learn from" if recipe["stage"] == "decoder" else "the pictures"
     words = ", ".join([*LINES, *(tone for tone in TONES if tone != "two colors"), *SURFACES, "inverted"])
     return (
-        f" Of the pictures, {recipe['appearances']:.0%} were changed, and the caption said how: {words}, two colors, or the "
-        f"color of the background (among {', '.join(COLOURS)})."
+        f" Of {drawn}, {recipe['appearances']:.0%} was in a changed appearance, made from the object's drawing in style "
+        f"{recipe.get('appearance_style') or style}, and the caption said how: {words}, two colors, or the color of the "
+        f"background (among {', '.join(COLOURS)})."
     )
 
 

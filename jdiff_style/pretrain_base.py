@@ -89,6 +89,7 @@ class BaseStage(Stage):
         self.criterion = make_loss(recipe.prediction_type, self.scheduler.alphas_cumprod, recipe.min_snr_gamma)
         self.latents = self.changed = np.empty(0, dtype=np.float32)
         self.place = {int(number): place for place, number in enumerate(self.data.train)}
+        self.shown = self.data.counterparts(recipe.appearance_style) if recipe.appearances else {}
         self.before = model_folder(recipe.base, "base") if recipe.base else None
         if recipe.base:
             self._go_on_from(load_part(recipe.base, "base", StableDiffusionPipeline))
@@ -129,12 +130,16 @@ class BaseStage(Stage):
         return self._encode(len(self.data.images), lambda number: self.data.images[number], "encoding pictures")
 
     def encode_changed(self) -> np.ndarray:
-        """The latents of `appearance_copies` changed copies of each training picture."""
+        """The latents of `appearance_copies` changed copies for each training picture: of it as it is in the one style that
+        appearances are learnt from. An object's other styles then only make more copies of that one, and what is learnt is
+        a change of one drawing instead of five, each with its caption.
+        """
         copies, numbers = self.recipe.appearance_copies, self.data.train
 
         def picture(place: int) -> np.ndarray:
             copy, index = divmod(place, len(numbers))
-            return change(self.data.images[numbers[index]], self.appearance(copy, int(numbers[index])))
+            number = int(numbers[index])
+            return change(self.data.images[self.shown[number]], self.appearance(copy, number))
 
         latents = self._encode(copies * len(numbers), picture, "encoding changed pictures")
         return latents.reshape(copies, len(numbers), *latents.shape[1:])
@@ -170,7 +175,7 @@ class BaseStage(Stage):
             if recipe.appearances and draw.random() < recipe.appearances:
                 copy = int(draw.integers(recipe.appearance_copies))
                 latents[row] = self.changed[copy, self.place[int(number)]]
-                caption = changed_caption(self.appearance(copy, int(number)), item.style, item.object, draw)
+                caption = changed_caption(self.appearance(copy, int(number)), item.object, draw)
             else:
                 caption = make_caption(item, draw, recipe.keywords, recipe.plain_captions)
             captions.append("" if draw.random() < recipe.drop_caption else caption)

@@ -90,6 +90,17 @@ class PretrainData:
             raise UserError(f"words: {file} is empty; write one object on each line")
         self.train = kept
 
+    def counterparts(self, style: str | None) -> dict[int, int]:
+        """For each training picture's number, that of the same object's training picture in `style` (None: the first style
+        of the data), or its own where there is none. UserError if no training picture has this style.
+        """
+        style = self.styles[0] if style is None else style
+        items = {number: self.items[number] for number in map(int, self.train)}
+        there = {item.object: number for number, item in items.items() if item.style == style}
+        if not there:
+            raise UserError(f"appearance_style: {style!r} has no training picture; the styles are {', '.join(self.styles)}")
+        return {number: there.get(item.object, number) for number, item in items.items()}
+
     def fingerprint(self) -> str:
         """SHA-256 over both files."""
         digest = hashlib.sha256()

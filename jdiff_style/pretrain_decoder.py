@@ -56,6 +56,7 @@ class DecoderStage(Stage):
             module.requires_grad_(True)
         self.drawn = np.empty(0, dtype=np.float32)
         self.place = {int(number): place for place, number in enumerate(self.data.train)}
+        self.shown = self.data.counterparts(recipe.appearance_style) if recipe.appearances else {}
 
     def inputs(self) -> dict[str, str]:
         """Fingerprints of the data and of the base."""
@@ -102,7 +103,7 @@ class DecoderStage(Stage):
         item, (appearance, rng) = self.data.items[number], self.appearance(draw, number)
         if appearance is None:
             return plain_caption(item.style, item.object)
-        return make_caption(appearance, item.style, item.object, rng)
+        return make_caption(appearance, item.object, rng)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The scalar to minimise at `step` (from 0), and its terms."""
@@ -117,7 +118,7 @@ class DecoderStage(Stage):
                 drawn.append(self.drawn[copy, self.place[int(number)]])
                 appearance, _ = self.appearance(copy, int(number))
                 if appearance is not None:
-                    chosen[place] = change(chosen[place], appearance)
+                    chosen[place] = change(self.data.images[self.shown[int(number)]], appearance)
             elif recipe.alter and draw.random() < recipe.alter:
                 chosen[place] = alter(chosen[place], draw)
         pictures, generator = torch.from_numpy(to_pixels(chosen)).to(self.device), self.generator(step)

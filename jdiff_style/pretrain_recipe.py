@@ -12,6 +12,7 @@ from jdiff_style.schema import MAIN, field
 
 TIMESTEPS = 1000  # of the noise schedule, as in Stable Diffusion
 MODEL, HYPER, DATA, SPEED, OUTPUT = "model", "hyperparameters", "data", "performance", "output"
+APPEARANCE_STYLE = "the style whose drawings appearances change; without it the first of the data"
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,8 @@ class BaseRecipe(TextRecipe, SheetRecipe):
         0.0, DATA, "share of pictures changed in lines, colours, ground or surface, with the words for it in the caption",
         "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
-    appearance_copies: int = field(12, DATA, "changed copies of each picture", "COPIES", low=1, high=1000)
+    appearance_style: Optional[str] = field(None, DATA, APPEARANCE_STYLE, "STYLE")
+    appearance_copies: int = field(12, DATA, "changed copies for each picture", "COPIES", low=1, high=1000)
     drop_caption: float = field(
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
     )
@@ -281,6 +283,7 @@ class DecoderRecipe(PixelRecipe, SheetRecipe):
         0.0, DATA, "share of what is drawn whose caption asks for changed lines, colours, ground or surface; for bases that "
         "learnt these words", "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
+    appearance_style: Optional[str] = field(None, DATA, APPEARANCE_STYLE, "STYLE")
     draws: int = field(2, DATA, "how often every training caption is drawn to learn from", "DRAWS", low=1, high=1000)
     draw_steps: int = field(4, DATA, "noise scheduler steps of these", "STEPS", low=1, high=1000)
     draw_guidance: float = field(2.0, DATA, "guidance scale of these", "SCALE", low=0.0, high=100.0)

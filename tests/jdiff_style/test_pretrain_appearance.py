@@ -17,6 +17,8 @@ from jdiff_style.pretrain_appearance import (
     draw_appearance,
     make_caption,
 )
+from jdiff_style.pretrain_base import BaseStage
+from jdiff_style.pretrain_recipe import BaseRecipe
 
 PLAIN = Appearance("", "", ("black", "white"), False, "", "", 0)
 
@@ -74,13 +76,46 @@ def test_surfaces():
 def test_an_appearance_follows_from_its_generator_and_has_a_word_for_each_change():
     found = [draw_appearance(np.random.default_rng(seed)) for seed in range(400)]
     assert found == [draw_appearance(np.random.default_rng(seed)) for seed in range(400)]
-    assert all(appearance.words for appearance in found)
+    shares = np.bincount([len(appearance.words) for appearance in found], minlength=4) / len(found)
+    assert len(shares) == 4 and np.abs(shares - (0, 0.6, 0.3, 0.1)).max() < 0.1
     for part, kinds in (("lines", LINES), ("tone", TONES), ("surface", SURFACES), ("ground", tuple(COLOURS))):
         assert {getattr(appearance, part) for appearance in found} == {"", *kinds}
     for seed, appearance in enumerate(found[:50]):
-        caption = make_caption(appearance, "flat", "red_thing", np.random.default_rng(seed))
+        caption = make_caption(appearance, "red_thing", np.random.default_rng(seed))
         assert "red_thing" in caption and all(word in caption for word in appearance.words)
         assert (change(disc(), appearance) == change(disc(), appearance)).all()
+
+
+@pytest.mark.parametrize("style", [None, "flat", "ring"])
+def test_what_is_changed_is_the_object_in_one_style(trained, style):
+    """Other styles' pictures of it only make more copies; an object that this style lacks is changed as it is."""
+    folder = trained["vae"].parents[1]
+    recipe = BaseRecipe(
+        data=str(folder / "data"), vae=str(trained["vae"]), clip=str(trained["clip"]), channels=(16, 32), attention=(0, 1),
+        norm_groups=8, heads=2, appearances=0.5, appearance_copies=2, appearance_style=style,
+    )  # fmt: skip
+    stage = BaseStage(recipe)
+    items = stage.data.items
+    for number in stage.data.train:
+        assert items[stage.shown[int(number)]] == dataclasses.replace(items[number], style=style or "flat")
+    seen = []
+    stage._encode = lambda count, picture, title: (seen.extend(map(picture, range(count))), np.zeros((count, 4, 8, 8)))[1]
+    stage.encode_changed()
+    order = [(copy, int(number)) for copy in range(2) for number in stage.data.train]
+    for (copy, number), picture in zip(order, seen, strict=True):
+        assert (picture == change(stage.data.images[stage.shown[number]], stage.appearance(copy, number))).all()
+    alone = next(n for n in stage.data.train if items[n].style == "ring")
+    lacks = [n for n in stage.data.train if items[n].object != items[alone].object or n == alone]
+    stage.data.train = np.array(lacks)
+    assert stage.data.counterparts("flat")[int(alone)] == alone
+
+
+def test_a_style_without_pictures_is_refused(jdiff, trained):
+    folder = trained["vae"].parents[1]
+    words = ["--recipe", folder / "base.yaml", "--vae", trained["vae"], "--clip", trained["clip"], "--out", folder / "no"]
+    code, _, err = jdiff("train", *words, "--appearance-style", "cubist")
+    assert code == 1 and "appearance_style: 'cubist' has no training picture" in err and "flat, ring" in err, err
+    assert not (folder / "no").exists()
 
 
 def rows(run):
@@ -109,6 +144,7 @@ def test_a_base_goes_on_from_another(jdiff, trained, tmp_path):
     assert again < 0.5 * (first + rows(trained["base"])[-1]["train_loss"])
     text = (run / "result" / "README.md").read_text()
     assert text.count("Stage `base` of `jdiff train`") == 2 and "## Training before that" in text
+    assert "Of the pictures, 40% was in a changed appearance, made from the object's drawing in style flat" in text
     code, _, err = jdiff("train", *words, "--base", longer, "--channels", "16,48", "--out", tmp_path / "no")
     assert code == 1 and "base: its unet has other layers" in err, err
     other = [*words, "--base", longer, "--out", tmp_path / "no"]

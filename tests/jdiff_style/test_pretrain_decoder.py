@@ -9,7 +9,8 @@ import torch
 from safetensors.numpy import load_file
 
 from jdiff_style.checkpoint import sha256
-from jdiff_style.pretrain_data import PretrainData
+from jdiff_style.pretrain_appearance import change
+from jdiff_style.pretrain_data import PretrainData, to_pixels
 from jdiff_style.pretrain_decoder import DecoderStage
 from jdiff_style.pretrain_recipe import DecoderRecipe
 
@@ -66,13 +67,16 @@ def test_the_share_of_drawn_latents_is_that_of_the_recipe(trained, monkeypatch):
 
 
 def test_what_is_drawn_with_an_appearance_is_compared_with_a_picture_of_it(trained, monkeypatch):
-    """Latents that are drawn without one meet the true picture itself; so do all those for measuring."""
+    """Of the object in the one style that appearances change. Latents drawn without one meet the true picture itself;
+    so do all those for measuring.
+    """
     from jdiff_style import pretrain_decoder
 
     data = trained["vae"].parents[1] / "data"
     recipe = DecoderRecipe(
-        data=str(data), base=str(trained["base"]), batch_size=8, drawn=1.0, draw_steps=2, draws=1, appearances=0.5
-    )
+        data=str(data), base=str(trained["base"]), batch_size=8, drawn=1.0, draw_steps=2, draws=1, appearances=0.5,
+        appearance_style="ring",
+    )  # fmt: skip
     stage = DecoderStage(recipe)
     stage.drawn = stage.draw_all()
     numbers = [int(number) for number in stage.data.train]
@@ -80,13 +84,18 @@ def test_what_is_drawn_with_an_appearance_is_compared_with_a_picture_of_it(train
     plain = {number: stage.caption(1, number) for number in numbers}
     assert all(caption.startswith(("a flat emoji of thing", "a ring emoji of thing")) for caption in plain.values())
     assert 0 < sum(asked[number] == plain[number] for number in numbers) < len(numbers)
+    rings = {item.object: n for n, item in enumerate(stage.data.items) if item.style == "ring"}
+    in_rings = {number: stage.data.images[rings[stage.data.items[number].object]] for number in numbers}
     seen = []
     monkeypatch.setattr(pretrain_decoder, "pixel_loss", lambda decoded, pictures, *_: (seen.append(pictures), {})[0])
     stage.loss(0)
     (pictures,) = seen
     order, _ = stage.data.numbers(0, 8)
-    same = [np.array_equal(p.numpy(), stage.data.pixels(np.array([n]))[0]) for p, n in zip(pictures, order)]
-    assert same == [asked[int(n)] == plain[int(n)] for n in order]
+    for picture, number in zip(pictures, map(int, order)):
+        appearance, _ = stage.appearance(0, number)
+        assert (appearance is None) == (asked[number] == plain[number])
+        true = stage.data.images[number] if appearance is None else change(in_rings[number], appearance)
+        assert np.array_equal(picture.numpy(), to_pixels(true[None])[0])
 
 
 def test_damaged_drawn_latents_are_drawn_again(jdiff, trained, tmp_path):
