@@ -36,7 +36,7 @@ PARTS = ("lines", "tone", "inverted", "ground", "surface")
 # was done to, and with more than three changes hardly anything of the object is left to learn from.
 CHANGES = (0.6, 0.3, 0.1)
 # The share of captions written in each way; {words} name the appearance. A style's word does not stand beside them.
-TEMPLATES = ((0.8, "a {words} emoji of {object}"), (0.2, "{words}, {object}"))
+TEMPLATES = ((0.7, "a {words} emoji of {object}"), (0.15, "{words}, {object}"), (0.15, "a {words} emoji"))
 
 
 @dataclass(frozen=True)

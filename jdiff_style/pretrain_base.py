@@ -15,6 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from jdiff_style import runs
 from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
+from jdiff_style.drafts import noise_with_drafts
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import SUMS_FILE, check_sums
 from jdiff_style.kept_array import kept_array
@@ -89,7 +90,7 @@ class BaseStage(Stage):
         self.criterion = make_loss(recipe.prediction_type, self.scheduler.alphas_cumprod, recipe.min_snr_gamma)
         self.latents = self.changed = np.empty(0, dtype=np.float32)
         self.place = {int(number): place for place, number in enumerate(self.data.train)}
-        self.shown = self.data.counterparts(recipe.appearance_style) if recipe.appearances else {}
+        self.shown = self.data.counterparts(recipe.appearance_style) if recipe.appearances or recipe.drafts else {}
         self.before = model_folder(recipe.base, "base") if recipe.base else None
         if recipe.base:
             self._go_on_from(load_part(recipe.base, "base", StableDiffusionPipeline))
@@ -170,6 +171,7 @@ class BaseStage(Stage):
         recipe = self.recipe
         numbers, draws = self.data.numbers(step, recipe.batch_size)
         captions, latents = [], self.latents[numbers]
+        shares = torch.zeros(len(numbers))
         for row, (number, draw) in enumerate(zip(numbers, draws)):
             item = self.data.items[number]
             if recipe.appearances and draw.random() < recipe.appearances:
@@ -179,9 +181,15 @@ class BaseStage(Stage):
             else:
                 caption = make_caption(item, draw, recipe.keywords, recipe.plain_captions)
             captions.append("" if draw.random() < recipe.drop_caption else caption)
+            if captions[-1] and recipe.drafts and draw.random() < recipe.drafts:
+                shares[row] = float(np.sqrt(draw.random()))
         generator = self.generator(step)
         noise = torch.randn((len(numbers), *self._latent_shape()), generator=generator)
         timesteps = spread_timesteps(len(numbers), generator, recipe.timestep_power)
+        if recipe.drafts:
+            drafts = torch.from_numpy(self.latents[[self.shown[int(number)] for number in numbers]])
+            clean = torch.from_numpy(latents)
+            noise = noise_with_drafts(noise, clean, drafts, shares, timesteps, self.scheduler.alphas_cumprod)
         return self._error(self.predict, latents, captions, noise, timesteps), {}
 
     def _error(

@@ -245,6 +245,10 @@ class BaseRecipe(TextRecipe, SheetRecipe):
         0.0, DATA, "share of pictures changed in lines, colours, ground or surface, with the words for it in the caption",
         "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
+    drafts: float = field(
+        0.0, DATA, "share of pictures learnt from noise on the same object's drawing in appearance_style instead of on the "
+        "picture itself, so that the model can draw a draft again in another style", "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
     appearance_style: Optional[str] = field(None, DATA, APPEARANCE_STYLE, "STYLE")
     appearance_copies: int = field(12, DATA, "changed copies for each picture", "COPIES", low=1, high=1000)
     drop_caption: float = field(
