@@ -18,11 +18,11 @@ from benchmarks.quality_pictures import Trained, digest, draw_all, train
 from benchmarks.quality_style import Judge, teach
 from eval import score
 from jdiff_style.captions import object_words
+from jdiff_style.drafts import recipe_sampling
 from jdiff_style.errors import UserError
-from jdiff_style.generate import SamplingOptions
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.prompts import Prompt, PromptOptions, build_prompts
-from jdiff_style.recipe import read_recipe
+from jdiff_style.recipe import Recipe, read_recipe
 
 # True pictures of each style that the classifier learns from, none of them of a word that is drawn.
 TEACHING = 150
@@ -52,12 +52,11 @@ def measure_lora(settings: Settings, networks: Networks) -> Figures:
     found: list[dict[str, Any]] = []
     for seed in settings.seeds:
         trained = train_default(settings, pack, seed)
-        prompts = chosen_prompts(pack, trained.recipe.caption_template, settings.limit)
+        prompts = chosen_prompts(pack, trained.recipe, settings.limit)
         row: dict[str, Any] = {"seed": seed, "seconds": trained.seconds}
         for kind, lora in ((WITH, trained.lora), (ALONE, None)):
-            files = draw_all(
-                settings.base, lora, prompts, sampling(trained, seed), settings.out / "pictures", kind, settings.device
-            )
+            options = recipe_sampling(trained.recipe)
+            files = draw_all(settings.base, lora, prompts, options, settings.out / "pictures", kind, settings.device)
             row[kind] = compare(networks, pack, truths, judges, dict(zip(files, read_all(files.values()))))
             row[kind]["total"] = total(settings, pack, files)
         words = sorted({object_words(prompt.word) for prompt in prompts} & set(own_objects))
@@ -75,16 +74,11 @@ def train_default(settings: Settings, pack: Pack, seed: int) -> Trained:
     return train(settings.recipe, changes, pack, settings.out / "runs")
 
 
-def sampling(trained: Trained, seed: int) -> SamplingOptions:
-    """How a run's own grid draws."""
-    recipe = trained.recipe
-    side = recipe.resolution
-    return SamplingOptions(steps=recipe.grid_steps, guidance=recipe.grid_guidance, seed=seed, height=side, width=side)
-
-
-def chosen_prompts(pack: Pack, template: str | None, limit: int) -> list[Prompt]:
-    """The pack's prompts, of each style at most `limit` (0: all), in the form of the training captions."""
-    prompts = build_prompts(pack, PromptOptions(template=template))
+def chosen_prompts(pack: Pack, recipe: Recipe, limit: int) -> list[Prompt]:
+    """The pack's prompts, of each style at most `limit` (0: all), in the form of the training captions and with the recipe's
+    drafts, which are the same with and without the LoRA.
+    """
+    prompts = build_prompts(pack, PromptOptions(template=recipe.caption_template, draft=recipe.draft_template or ""))
     counts: dict[str, int] = {}
     chosen = []
     for prompt in prompts:

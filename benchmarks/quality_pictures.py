@@ -18,6 +18,7 @@ from typing import Any, Sequence
 
 from jdiff_style import runs
 from jdiff_style.checkpoint import sha256
+from jdiff_style.drafts import load_drafter
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, choose_device, draw, load_pipeline
 from jdiff_style.hashes import SUMS_FILE
@@ -52,7 +53,7 @@ def draw_all(
     Raises:
         UserError: the base or the LoRA cannot be used, or the disk is full.
     """
-    asked = [[prompt.style, prompt.word, prompt.positive, prompt.negative] for prompt in prompts]
+    asked = [[prompt.style, prompt.word, prompt.positive, prompt.negative, prompt.draft] for prompt in prompts]
     weights = [sha256(file) for file in (lora, decoder_file(lora)) if file] if lora else None
     made_of = digest(model_digest(base), weights, dataclasses.asdict(options), sorted(asked))
     folder = out / f"{label}-{made_of}"
@@ -64,6 +65,7 @@ def draw_all(
     if not todo:
         return files
     pipeline = load_pipeline(base, lora, options, choose_device(device))
+    drafter = load_drafter(base, options, choose_device(device)) if any(prompt.draft for prompt in prompts) else None
     progress = Progress(f"drawing {label}", len(prompts), len(prompts) - len(todo))
     try:
         for parent in {file.parent for file in files.values()}:
@@ -71,7 +73,7 @@ def draw_all(
             remove_leftovers(parent)
         for first in range(0, len(todo), BATCH):
             part = todo[first : first + BATCH]
-            for prompt, picture in zip(part, draw(pipeline, part, options)):
+            for prompt, picture in zip(part, draw(pipeline, part, options, drafter=drafter)):
                 save_picture(picture, files[prompt.style, prompt.word])
             progress.update(len(prompts) - len(todo) + first + len(part))
     except OSError as error:

@@ -8,10 +8,19 @@ little strength leaves its looks as they are. Hence the training here: noisy dra
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Sequence
+
+from jdiff_style.generate import SamplingOptions, load_pipeline, noise_seed
+
+if TYPE_CHECKING:
+    import torch
+
+    from jdiff_style.recipe import Recipe
 
 # Below it a noisy draft is the draft nearly as it is, and turning that into another picture would be most of the loss.
 FIRST_TIMESTEP = 250
+BATCH = 8
 
 
 def noise_with_drafts(
@@ -31,6 +40,53 @@ def noise_with_drafts(
     below `FIRST_TIMESTEP` keep their noise.
     """
     alphas = alphas_cumprod.to(noise.device)[timesteps]
-    ratio = torch.sqrt(alphas / (1.0 - alphas)) * shares.to(noise.device)
-    ratio = torch.where(timesteps >= FIRST_TIMESTEP, ratio, torch.zeros_like(ratio))
+    late = (timesteps >= FIRST_TIMESTEP).to(noise.dtype)
+    ratio = (alphas / (1.0 - alphas)).sqrt() * shares.to(noise.device) * late
     return noise + ratio.view(-1, 1, 1, 1) * (drafts - clean)
+
+
+class Drafter:
+    """Draws drafts with a base alone, each prompt once: the same object is asked for in many styles."""
+
+    def __init__(self, pipeline: Any, options: SamplingOptions):
+        """`pipeline` is a StableDiffusionPipeline without LoRA; of the options, steps, guidance, seed and size are used."""
+        self.pipeline, self.options = pipeline, options
+        pipeline.set_progress_bar_config(disable=True)
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def latents(self, prompts: Sequence[str]) -> torch.Tensor:
+        """float32 prompts × c × h × w, as the UNet takes them. A draft's noise follows from the seed and its prompt."""
+        import torch
+
+        new = [text for text in dict.fromkeys(prompts) if text not in self.kept]
+        for first in range(0, len(new), BATCH):
+            part = new[first : first + BATCH]
+            with torch.no_grad():
+                drawn = self.pipeline(
+                    part,
+                    num_inference_steps=self.options.steps,
+                    guidance_scale=self.options.guidance,
+                    height=self.options.height,
+                    width=self.options.width,
+                    generator=[torch.Generator().manual_seed(noise_seed(self.options.seed, "", text)) for text in part],
+                    output_type="latent",
+                ).images
+            self.kept.update(zip(part, drawn.to(torch.float32)))
+        return torch.stack([self.kept[text] for text in prompts])
+
+
+def recipe_sampling(recipe: Recipe) -> SamplingOptions:
+    """How a recipe's own pictures are drawn."""
+    return SamplingOptions(
+        steps=recipe.grid_steps,
+        guidance=recipe.grid_guidance,
+        seed=recipe.seed,
+        height=recipe.resolution,
+        width=recipe.resolution,
+        draft_strength=recipe.draft_strength,
+    )
+
+
+def load_drafter(base: Path, options: SamplingOptions, device: str = "cpu", dtype: str = "float32") -> Drafter:
+    """A drafter on the base as it is. It takes the memory of a second model; see `load_pipeline` for errors."""
+    return Drafter(load_pipeline(base, None, options, device, dtype), options)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
     from PIL import Image
 
+    from jdiff_style.drafts import Drafter
     from jdiff_style.prompts import Prompt
 
 # name -> (diffusers class, what is changed in the base model's scheduler configuration)
@@ -60,6 +61,7 @@ class SamplingOptions:
         height: pixels, a multiple of 8; None for the base model's size.
         width: likewise.
         lora_scale: how much of the LoRA is merged; 1 as trained, 0 nothing.
+        draft_strength: noise on a draft, where a prompt has one: at 1 nothing is left of it, near 0 it stays as it is.
     """
 
     steps: int = 50
@@ -69,6 +71,7 @@ class SamplingOptions:
     height: int | None = None
     width: int | None = None
     lora_scale: float = 1.0
+    draft_strength: float = 0.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
@@ -84,6 +87,10 @@ class SamplingOptions:
                 raise UserError(f"--{name}: {value} pixels is no multiple of 8 from 16 to 8192; use for example 512")
         if not math.isfinite(self.lora_scale):
             raise UserError(f"--lora-scale: {self.lora_scale} is not a finite number; 1 is as trained")
+        if not 0 < self.draft_strength <= 1:
+            raise UserError(f"--draft-strength: {self.draft_strength} is outside 0 to 1; 0.5 is usual")
+        if int(self.steps * self.draft_strength) < 1:
+            raise UserError(f"--draft-strength: {self.draft_strength} leaves none of {self.steps} steps; raise either")
 
 
 def noise_seed(seed: int, style: str, word: str) -> int:
@@ -185,6 +192,7 @@ def draw(
     prompts: Sequence[Prompt],
     options: SamplingOptions,
     on_step: Callable[[int, int], None] | None = None,
+    drafter: Drafter | None = None,
 ) -> list[Image.Image]:
     """Draw one batch, a picture per prompt.
 
@@ -196,6 +204,7 @@ def draw(
         prompts: the batch.
         options: how to sample.
         on_step: called with (steps done, steps in all) of this batch.
+        drafter: the base alone; needed if the prompts ask for drafts, as all of a batch do or none.
 
     Returns:
         RGB pictures in the order of the prompts.
@@ -218,22 +227,38 @@ def draw(
             on_step(step + 1, _pipeline.num_timesteps)
         return tensors
 
+    start: dict[str, Any] = {"height": options.height, "width": options.width}
+    if prompts[0].draft:
+        assert drafter is not None, "a prompt asks for a draft and there is nothing to draw it with"
+        drafts = drafter.latents([prompt.draft for prompt in prompts])
+        pipeline, start = from_drafts(pipeline, drafts, options.draft_strength)
     with torch.no_grad():
         pixels = pipeline(
             prompt=[prompt.positive for prompt in prompts],
             negative_prompt=[prompt.negative for prompt in prompts],
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
-            height=options.height,
-            width=options.width,
             generator=generators,
             output_type="np",
             callback_on_step_end=report,
+            **start,
         ).images
     if not np.isfinite(pixels).all():
         raise UserError("the model's output is not a number (NaN); try --dtype float32, or check the LoRA and its scale")
     levels = (pixels * 255).round().astype(np.uint8)
     return [Image.fromarray(picture) for picture in levels]
+
+
+def from_drafts(pipeline: Any, drafts: torch.Tensor, strength: float) -> tuple[Any, dict[str, Any]]:
+    """A pipeline of the same modules that starts at noisy drafts, and what its call takes for that besides the usual.
+
+    `drafts` are latents as the UNet takes them, batch × c × h × w.
+    """
+    from diffusers import StableDiffusionImg2ImgPipeline
+
+    made = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
+    made.set_progress_bar_config(disable=True)
+    return made, {"image": drafts.to(pipeline.unet.device, pipeline.unet.dtype), "strength": strength}
 
 
 def cut_prompts(pipeline: DiffusionPipeline, prompts: Sequence[Prompt]) -> list[Prompt]:

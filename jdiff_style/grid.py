@@ -5,13 +5,16 @@ picture where the pack has that.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline
 
+from jdiff_style import lora
 from jdiff_style.captions import object_words
 from jdiff_style.dataset import derive_seed
-from jdiff_style.generate import merge_lora
+from jdiff_style.drafts import Drafter, recipe_sampling
+from jdiff_style.generate import from_drafts, merge_lora
 from jdiff_style.packs import Pack, Style
 from jdiff_style.pictures import Row, Tile, contact_sheet, save_picture
 from jdiff_style.progress import Progress
@@ -34,6 +37,10 @@ def grid_prompt(style: Style, word: str, template: str | None) -> str:
     return ", ".join([style.trigger, *style.style_tags, word])
 
 
+def _draft(recipe: Recipe, word: str) -> str:
+    return str(recipe.draft_template).format(object=object_words(word) or word)
+
+
 def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, path: Path, device: torch.device) -> None:
     """Generate the pictures and write the PNG `path` in one step. Each picture's noise has a seed of its own.
 
@@ -42,11 +49,16 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
     """
     for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
         part.eval()
-        merge_lora(part, 1.0)
     # After half-precision training the parts differ in type; a picture is drawn in one.
     pipeline.to(device, torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     chosen = [(style, grid_words(style, recipe.grid_words)) for style in pack.styles[: recipe.grid_styles]]
+    drafter = Drafter(pipeline, recipe_sampling(recipe))
+    if recipe.draft_template is not None:
+        with lora.switched_off(pipeline.unet, pipeline.text_encoder):
+            drafter.latents([_draft(recipe, word) for _, words in chosen for word in words])
+    for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
+        merge_lora(part, 1.0)
     compared = any(style.target(word) for style, words in chosen for word in words)
     progress = Progress("sample grid", sum(len(words) for _, words in chosen))
     rows, done = [], 0
@@ -54,15 +66,19 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
         groups = [[Tile(object_words(image.name), image.path) for image in style.images[:REFERENCES]]]
         for first in range(0, len(words), BATCH):
             part = words[first : first + BATCH]
+            generate: Any = pipeline
+            start: dict[str, Any] = {"height": recipe.resolution, "width": recipe.resolution}
+            if recipe.draft_template is not None:
+                drafts = drafter.latents([_draft(recipe, word) for word in part])
+                generate, start = from_drafts(pipeline, drafts, recipe.draft_strength)
             seeds = [derive_seed(recipe.seed, _STREAM, number, first + column) for column in range(len(part))]
             with torch.no_grad():
-                pictures = pipeline(
+                pictures = generate(
                     [grid_prompt(style, word, recipe.caption_template) for word in part],
-                    height=recipe.resolution,
-                    width=recipe.resolution,
                     num_inference_steps=recipe.grid_steps,
                     guidance_scale=recipe.grid_guidance,
                     generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    **start,
                 ).images
             for word, picture in zip(part, pictures):
                 true = [Tile(f"true: {word}", style.target(word))] if compared else []

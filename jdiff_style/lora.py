@@ -11,11 +11,12 @@ so it has a file of its own beside the other, which is read with it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -89,6 +90,19 @@ def lora_layers(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [
         (name, layer) for name, layer in module.named_modules() if hasattr(layer, "lora_A") and ADAPTER in layer.lora_A
     ]
+
+
+@contextlib.contextmanager
+def switched_off(*modules: nn.Module) -> Iterator[None]:
+    """Inside, the modules compute as if they had no LoRA."""
+    layers = [layer for module in modules for _, layer in lora_layers(module)]
+    try:
+        for layer in layers:
+            layer.enable_adapters(False)
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
 
 
 def b_rate_factor(in_features: int, rank: int, gamma: float) -> float:

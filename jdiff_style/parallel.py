@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jdiff_style.errors import UserError
-from jdiff_style.generate import DEVICES, DTYPES, SCHEDULERS
+from jdiff_style.generate import DEVICES, DTYPES, SCHEDULERS, SamplingOptions
 from jdiff_style.gpus import usable_gpus
 from jdiff_style.pictures import Row, Tile, contact_sheet, remove_leftovers, save_picture
 from jdiff_style.plan import Plan, describe, make_plan
@@ -97,6 +97,19 @@ def build_parser() -> argparse.ArgumentParser:
     sampling.add_argument("--width", type=int, metavar="PIXELS", help="likewise")
     sampling.add_argument(
         "--lora-scale", type=float, default=1.0, metavar="FACTOR", help="how much of the LoRA; 1 as trained"
+    )
+    sampling.add_argument(
+        "--draft",
+        metavar="TEXT",
+        help="the base alone draws this first, for example 'a photo of {object}', and the picture is made from it; "
+        "without it that of the run's recipe, '' for none. A worker then holds two models",
+    )
+    sampling.add_argument(
+        "--draft-strength",
+        type=float,
+        metavar="FACTOR",
+        help="noise on a draft: at 1 nothing is left of it, near 0 it stays; without it that of the run, or "
+        f"{SamplingOptions.draft_strength}",
     )
     speed = parser.add_argument_group("performance")
     speed.add_argument(

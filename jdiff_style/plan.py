@@ -66,6 +66,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         height=arguments.height,
         width=arguments.width,
         lora_scale=arguments.lora_scale,
+        draft_strength=arguments.draft_strength,
     )
     prompting = PromptOptions(
         template=arguments.template,
@@ -73,6 +74,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         hypernyms=arguments.hypernyms,
         different=arguments.different,
         negative=arguments.negative,
+        draft=arguments.draft or "",
     )
     if (prompting.negative or prompting.different) and sampling.guidance <= 1:
         raise UserError(f"--guidance: {sampling.guidance} is 1 or less, so a negative prompt would do nothing; raise it")
@@ -104,7 +106,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     kept = {id(job) for job in there}
     if there:
         refuse_mixture(arguments.out, record, [job.prompt for job in there])
-    setup = WorkerSetup(arguments.base, lora, sampling, arguments.device, arguments.dtype)
+    setup = WorkerSetup(arguments.base, lora, sampling, arguments.device, arguments.dtype, bool(prompting.draft))
     return Plan(arguments.out, jobs, there, [job for job in jobs if id(job) not in kept], setup, record, notes)
 
 
@@ -170,8 +172,14 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
             filled.template = recipe.get("caption_template")
         if filled.guidance is None:
             filled.guidance = recipe.get("grid_guidance")
+        if filled.draft is None:
+            filled.draft = recipe.get("draft_template")
+        if filled.draft_strength is None:
+            filled.draft_strength = recipe.get("draft_strength")
     if filled.guidance is None:
         filled.guidance = SamplingOptions.guidance
+    if filled.draft_strength is None:
+        filled.draft_strength = SamplingOptions.draft_strength
     for name, what in (("base", "the base model's folder"), ("pack", "the style pack")):
         if getattr(filled, name) is None:
             raise UserError(f"--{name} is missing; give {what}, or --run with a run folder")
@@ -193,6 +201,7 @@ def describe(plan: Plan) -> str:
     first = {job.prompt.style: job for job in reversed(plan.jobs)}
     lines += [
         f"{job.path}: {job.prompt.positive!r}" + (f", negative {job.prompt.negative!r}" if job.prompt.negative else "")
+        + (f", from {job.prompt.draft!r}" if job.prompt.draft else "")
         for job in reversed(first.values())
     ]
     lines += [f"note: {note}" for note in plan.notes]

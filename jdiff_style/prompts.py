@@ -33,6 +33,7 @@ class PromptOptions:
         hypernyms: at most this many hypernyms of the object; 0 for none.
         different: put the ``different`` words of the object into the negative prompt.
         negative: negative prompt of every picture, e.g. ``blurry, text``.
+        draft: prompt of a draft with {object} in it, e.g. ``a photo of {object}``; empty for no drafts.
     """
 
     template: str | None = None
@@ -40,6 +41,7 @@ class PromptOptions:
     hypernyms: int = 3
     different: bool = False
     negative: str = ""
+    draft: str = ""
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
@@ -48,20 +50,25 @@ class PromptOptions:
             raise UserError(f"--hypernyms: {self.hypernyms} is negative; 0 appends none")
         if self.template is not None:
             check_template(self.template)
+        if self.draft:
+            check_template(self.draft, "--draft", ("object",))
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One picture to be made: whose it is and what the text encoder reads."""
+    """One picture to be made: whose it is and what the text encoder reads. With `draft`, the base alone draws that first,
+    and the picture is made from what it drew.
+    """
 
     style: str
     key: str
     word: str
     positive: str
     negative: str = ""
+    draft: str = ""
 
 
-def check_template(template: str) -> None:
+def check_template(template: str, option: str = "--template", known: Sequence[str] = TEMPLATE_FIELDS) -> None:
     """Refuse a template that cannot be filled in.
 
     Raises:
@@ -70,19 +77,19 @@ def check_template(template: str) -> None:
     try:
         fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
-        raise UserError(f"--template: {template!r} cannot be read ({error}); write a brace as {{{{ or }}}}") from None
+        raise UserError(f"{option}: {template!r} cannot be read ({error}); write a brace as {{{{ or }}}}") from None
     for name in fields:
-        if name not in TEMPLATE_FIELDS:
-            known = ", ".join("{" + field + "}" for field in TEMPLATE_FIELDS)
-            raise UserError(f"--template: {{{name}}} in {template!r} is unknown; the fields are {known}")
+        if name not in known:
+            shown = ", ".join("{" + field + "}" for field in known)
+            raise UserError(f"{option}: {{{name}}} in {template!r} is unknown; the fields are {shown}")
     if not {"object", "tags"} & set(fields):
         raise UserError(
-            f"--template: {template!r} has no {{object}}, so all pictures of a style would show the same; add it"
+            f"{option}: {template!r} has no {{object}}, so all pictures of a style would show the same; add it"
         )
     try:
         template.format(**dict.fromkeys(TEMPLATE_FIELDS, "x"))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise UserError(f"--template: {template!r} cannot be filled in ({error})") from None
+        raise UserError(f"{option}: {template!r} cannot be filled in ({error})") from None
 
 
 def build_prompts(pack: Pack, options: PromptOptions, expansions: Mapping[str, Any] | None = None) -> list[Prompt]:
@@ -134,7 +141,8 @@ def make_prompt(style: Style, key: str, word: str, options: PromptOptions, expan
         if not used & {"hypernyms", "tags"}:
             positive = _join([positive, *hypernyms])
     different = expansions.words(word, "different") if options.different else []
-    return Prompt(style.id, key, word, positive, _join([options.negative, *different]))
+    draft = options.draft.format(object=repeated[0])
+    return Prompt(style.id, key, word, positive, _join([options.negative, *different]), draft)
 
 
 class ExpansionIndex:

@@ -32,7 +32,7 @@ def make_record(
 
     Returns:
         ``settings`` (a fingerprint of the base, the SHA-256 of the LoRA and of its decoder's, dtype and sampling options),
-        ``prompting``, ``paths``, and ``prompts``: ``style/word`` -> [positive, negative].
+        ``prompting``, ``paths``, and ``prompts``: ``style/word`` -> [positive, negative], and the draft's if there is one.
 
     Raises:
         UserError: the LoRA cannot be read.
@@ -48,7 +48,7 @@ def make_record(
         },
         "prompting": dataclasses.asdict(prompting),
         "paths": {"base": str(base), "lora": str(lora) if lora else None, "pack": str(pack)},
-        "prompts": {_name(prompt): [prompt.positive, prompt.negative] for prompt in prompts},
+        "prompts": {_name(prompt): _texts(prompt) for prompt in prompts},
     }
 
 
@@ -76,8 +76,9 @@ def refuse_mixture(out: Path, record: dict[str, Any], kept: Sequence[Prompt]) ->
             raise UserError(f"--out: the pictures in {out} were made with {how}; {way_out}")
     for prompt in kept:
         before = prompts.get(_name(prompt))
-        if before is not None and before != [prompt.positive, prompt.negative]:
+        if before is not None and before != _texts(prompt):
             now = " and negative ".join(repr(text) for text in (prompt.positive, prompt.negative) if text)
+            now += f" from {prompt.draft!r}" if prompt.draft else ""
             raise UserError(f"--out: {_name(prompt)} in {out} was made with the prompt {before}, not {now}; {way_out}")
     record["prompts"] = {**prompts, **record["prompts"]}
 
@@ -90,6 +91,10 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
     """
     text = json.dumps({**record, "versions": runs.versions({})}, indent=1)
     runs.write_text(out / RECORD_FILE, text + "\n")
+
+
+def _texts(prompt: Prompt) -> list[str]:
+    return [prompt.positive, prompt.negative, *([prompt.draft] if prompt.draft else [])]
 
 
 def _digest(lora: Path | None) -> str | None:

@@ -76,6 +76,10 @@ class Recipe:
         0.4, LORA, "noise on the latents that this decoder learns from, of 0 to so many of their standard deviations: what "
         "is generated is never quite a true latent", "DEVIATIONS", low=0.0, high=10.0,
     )  # fmt: skip
+    decoder_batch: int = field(
+        0, LORA, "images of each batch that this decoder learns from, as its steps take longer than the UNet's; 0 is all",
+        "IMAGES", low=0, high=1024,
+    )  # fmt: skip
     texture_weight: float = field(
         1.0, LORA, "weight of the distance between all patches of a picture and of the true one, wherever they lie, in the "
         "decoder's loss", "FACTOR", low=0.0, high=1e3,
@@ -128,6 +132,19 @@ class Recipe:
         "'an image in {trigger}'", "TEXT",
     )  # fmt: skip
 
+    draft_template: Optional[str] = field(
+        None, DATA, "prompt of a draft: the base alone draws {object} in a style that it knows, and pictures are generated "
+        "from that; for example 'a photo of {object}'", "TEXT",
+    )  # fmt: skip
+    drafts: float = field(
+        0.0, DATA, "share of pictures learnt from noise on their object's draft instead of on themselves, where the base is "
+        "too small to know the object in a new style", "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
+    draft_strength: float = field(
+        0.5, DATA, "noise on a draft when a picture is generated: at 1 nothing is left of it, near 0 it stays", "FACTOR",
+        above=0.0, high=1.0,
+    )  # fmt: skip
+
     device: str = field("auto", SPEED, "where to compute", "DEVICE", choices=("auto", "cpu", "cuda"))
     processes: int = field(
         1, SPEED, "processes that share every batch: one for each GPU of this machine, or of a CPU's cores", "COUNT",
@@ -168,8 +185,22 @@ class Recipe:
                 "cache_latents: true contradicts crop: random, whose pictures differ each time; "
                 "use crop: center or cache_latents: false"
             )
+        if self.decoder_batch and self.batch_size % self.decoder_batch:
+            raise UserError(f"decoder_batch: {self.decoder_batch} does not divide batch_size {self.batch_size}")
+        if self.decoder_rank_per_style and self.processes > (self.decoder_batch or self.batch_size):
+            raise UserError(f"decoder_batch: {self.processes} processes need one image each; raise it or set it to 0")
         if self.caption_template is not None:
             _check_template("caption_template", self.caption_template, ("trigger", "style", "tags", "object"))
+        if self.draft_template is not None:
+            _check_template("draft_template", self.draft_template, ("object",))
+            if "{object" not in self.draft_template:
+                raise UserError(f"draft_template: {self.draft_template!r} has no {{object}}: all drafts would be one")
+            if int(self.grid_steps * self.draft_strength) < 1:
+                raise UserError(f"draft_strength: {self.draft_strength} leaves none of {self.grid_steps} steps; raise it")
+        elif self.drafts:
+            raise UserError("drafts: there are none without a draft_template; give one, or set drafts to 0")
+        if self.drafts and self.flip:
+            raise UserError("drafts: a draft is not flipped, pictures are; set flip to false")
         if self.style_template is not None:
             _check_template("style_template", self.style_template, ("trigger", "style"))
             if not self.style_captions:

@@ -26,9 +26,10 @@ import torch
 
 from jdiff_style import checkpoint, lora, runs
 from jdiff_style.base import Base, load_base
-from jdiff_style.captions import make_caption
+from jdiff_style.captions import make_caption, object_words
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
+from jdiff_style.drafts import Drafter, noise_with_drafts, recipe_sampling
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file
 from jdiff_style.losses import Loss, make_loss, pixel_loss
@@ -54,6 +55,7 @@ class Trainer:
             raise UserError("mixed_precision: fp16 needs a CUDA device; use no or bf16 on the CPU")
         self.base: Base = load_base(base, self.dtype, self.device)
         self.data = TrainingData(pack, recipe)
+        self.drafts: torch.Tensor | None = self._draw_drafts() if recipe.drafts else None
         self.rank = recipe.rank_per_style * len(pack.styles)
         self.modules = self._attach()
         self.loss: Loss = make_loss(
@@ -75,6 +77,13 @@ class Trainer:
         self.scaler = torch.cuda.amp.GradScaler() if self.dtype == torch.float16 else None
         self.moments: dict[tuple[int, bool], torch.Tensor] = {}
         self._warn_of_long_captions()
+
+    def _draw_drafts(self) -> torch.Tensor:
+        """Latents of what the base, still without a LoRA, draws of the object in every picture of the pack."""
+        recipe = self.recipe
+        drafter = Drafter(self.base.pipeline(), recipe_sampling(recipe))
+        words = [object_words(image.name) for _, image in self.data.records]
+        return drafter.latents([str(recipe.draft_template).format(object=word) for word in words])
 
     def _attach(self) -> dict[str, torch.nn.Module]:
         """Give UNet, text encoder and decoder their LoRA; its starting values follow from the recipe's seed."""
@@ -171,6 +180,9 @@ class Trainer:
             latents = self.encode_images(batch, generator, share)
             noise = self.draw_noise(latents.shape, generator, share)
             timesteps = self.draw_timesteps(recipe.batch_size, generator)[share]
+            if self.drafts is not None:
+                drafts = torch.stack([self.drafts[number] for number, _ in batch.keys])
+                noise = self._with_drafts(noise, latents, drafts, timesteps, generator, share)
             noisy = self.base.noise_scheduler.add_noise(latents, noise, timesteps)
             text = self.encode_text(batch.captions)
             prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
@@ -178,7 +190,7 @@ class Trainer:
             total, decoding = loss, 0.0
             if "decoder" in self.modules:
                 with self.full_precision():
-                    of_decoder = self._decode(batch.pixels, latents, generator, share) / parts
+                    of_decoder = self._decode(batch.pixels, latents, generator, share)
                 total, decoding = loss + of_decoder, of_decoder.detach()
         (self.scaler.scale(total) if self.scaler else total).backward()
         return float(loss.detach()), float(decoding)
@@ -186,19 +198,40 @@ class Trainer:
     def _decode(
         self, pixels: torch.Tensor, latents: torch.Tensor, generator: torch.Generator, share: slice
     ) -> torch.Tensor:
-        """The decoder's loss on the latents of `pixels` with noise on them.
+        """The decoder's part of the step's loss, on the latents of `pixels`, or of some of them, with noise on them.
 
         Latents hold where brush strokes or pixel blocks are, but a decoder that never met any makes something smooth of
         them, and nothing that the UNet learns can bring them back. So the decoder learns them; the latents stay as they
         are. Stability AI's `sd-vae-ft-mse` is a decoder trained alone, too.
         """
         recipe, vae = self.recipe, self.base.vae
+        count = recipe.decoder_batch or recipe.batch_size
+        # Evenly from the whole batch, so that each process has its share of them.
+        chosen = [place for place in range(recipe.batch_size)[share] if place % (recipe.batch_size // count) == 0]
+        rows = torch.tensor(chosen) - (share.start or 0)
         amounts = recipe.decoder_noise * torch.rand((recipe.batch_size, 1, 1, 1), generator=generator)[share]
         # Scaled latents have a deviation of about 1.
         noisy = latents + amounts.to(self.device) * self.draw_noise(latents.shape, generator, share)
-        decoded = vae.decode(noisy / vae.config.scaling_factor).sample
+        decoded = vae.decode(noisy[rows.to(self.device)] / vae.config.scaling_factor).sample
         weights = {"l1": 1.0, "l2": 1.0, "texture": recipe.texture_weight}
-        return pixel_loss(decoded, pixels.to(self.device), weights, generator)[0]
+        loss = pixel_loss(decoded, pixels[rows].to(self.device), weights, generator)[0]
+        return loss * (len(chosen) / (count * recipe.grad_accumulation))
+
+    def _with_drafts(
+        self,
+        noise: torch.Tensor,
+        latents: torch.Tensor,
+        drafts: torch.Tensor,
+        timesteps: torch.Tensor,
+        generator: torch.Generator,
+        share: slice,
+    ) -> torch.Tensor:
+        """The noise of the step, with drafts in it for the recipe's share of the pictures."""
+        whether, how_much = torch.rand((2, self.recipe.batch_size), generator=generator)[:, share].to(self.device)
+        # More of them near the draft itself than near the picture: denoising starts there.
+        shares = (whether < self.recipe.drafts).to(torch.float32) * how_much.sqrt()
+        alphas = self.base.noise_scheduler.alphas_cumprod
+        return noise_with_drafts(noise, latents, drafts.to(self.device), shares, timesteps, alphas)
 
     def draw_noise(self, shape: Sequence[int], generator: torch.Generator, share: slice) -> torch.Tensor:
         """A share of the standard normal numbers of a whole batch, float32; `shape` is that of the share."""

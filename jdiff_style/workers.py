@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jdiff_style.drafts import load_drafter
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, choose_device, cut_prompts, draw, load_pipeline
 from jdiff_style.pictures import remove_leftovers, save_picture
@@ -55,6 +56,7 @@ class WorkerSetup:
     sampling: SamplingOptions
     device: str = "auto"
     dtype: str = "float32"
+    drafts: bool = False
 
 
 @dataclass
@@ -272,7 +274,9 @@ def _work(pipe: Connection, setup: WorkerSetup, index: int) -> None:
     tqdm.set_lock(threading.RLock())
     # What the libraries warn of (deprecations, optional configuration files) is nothing the user can act on.
     warnings.simplefilter("ignore")
-    pipeline = load_pipeline(setup.base, setup.lora, setup.sampling, choose_device(setup.device, index), setup.dtype)
+    device = choose_device(setup.device, index)
+    pipeline = load_pipeline(setup.base, setup.lora, setup.sampling, device, setup.dtype)
+    drafter = load_drafter(setup.base, setup.sampling, device, setup.dtype) if setup.drafts else None
     cut: list[Prompt] = []
     last = 0.0
 
@@ -289,7 +293,8 @@ def _work(pipe: Connection, setup: WorkerSetup, index: int) -> None:
             return
         prompts = [job.prompt for job in batch]
         cut = cut_prompts(pipeline, prompts)
-        for position, (job, picture) in enumerate(zip(batch, draw(pipeline, prompts, setup.sampling, on_step), strict=True)):
+        pictures = draw(pipeline, prompts, setup.sampling, on_step, drafter)
+        for position, (job, picture) in enumerate(zip(batch, pictures, strict=True)):
             _save(picture, job.path)
             pipe.send(("saved", position))
 

@@ -109,7 +109,7 @@ STAGES = {
     },
     "base": {"channels": [16, 32], "attention": [0, 1], "norm_groups": 8, "heads": 2, "sample_steps": 2, "sample_words": 2,
              "pooled_text": True, "timestep_power": 0.5, "optimizer": "muon", "words": "words.txt", "plain_captions": 0.5,
-             "appearances": 0.4, "appearance_copies": 2},
+             "appearances": 0.4, "appearance_copies": 2, "drafts": 0.5},
     "decoder": {"learning_rate": 2e-3, "draw_steps": 2, "sample_steps": 2, "sample_words": 2, "alter": 0.5,
                 "colour_weight": 1.0, "texture_weight": 1.0, "latent_noise": 0.3,
                 "appearances": 0.5},

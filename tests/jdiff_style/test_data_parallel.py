@@ -29,6 +29,11 @@ def as_many_threads_as_before():
     torch.set_num_threads(count)
 
 
+# A decoder that learns from every second picture, and drafts.
+RICH = ["--batch-size", 4, "--decoder-rank-per-style", 1, "--decoder-batch", 2, "--no-flip", "--grid-steps", 2]
+RICH += ["--draft-template", "a drawing of {object}", "--drafts", 0.7]
+
+
 @pytest.fixture
 def words(pack_folder, tiny_base, tmp_path):
     """The command line of a small run without the sample grid; batches of three."""
@@ -36,7 +41,8 @@ def words(pack_folder, tiny_base, tmp_path):
 
 
 def losses(run):
-    return [json.loads(row)["loss"] for row in (run / "log.jsonl").read_text().splitlines()]
+    rows = [json.loads(row) for row in (run / "log.jsonl").read_text().splitlines()]
+    return [value for row in rows for name, value in row.items() if name.endswith("loss")]
 
 
 def workers_of(pid):
@@ -70,7 +76,7 @@ def wait_for_steps(folder, count, process):
     return run
 
 
-@pytest.mark.parametrize("options", [[], ["--grad-accumulation", 2, "--train-text-encoder"]])
+@pytest.mark.parametrize("options", [[], ["--grad-accumulation", 2, "--train-text-encoder"], RICH])
 def test_two_processes_have_the_losses_of_one(jdiff, words, tmp_path, options):
     runs = {}
     for count in (1, 2):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from jdiff_style.pretrain_appearance import (
     COLOURS,
@@ -108,6 +109,33 @@ def test_what_is_changed_is_the_object_in_one_style(trained, style):
     lacks = [n for n in stage.data.train if items[n].object != items[alone].object or n == alone]
     stage.data.train = np.array(lacks)
     assert stage.data.counterparts("flat")[int(alone)] == alone
+
+
+def test_drafts_are_the_object_in_the_one_style(trained):
+    """A share of the pictures meets the noise that makes a noisy draft of them; an empty caption never does."""
+    folder = trained["vae"].parents[1]
+    recipe = BaseRecipe(
+        data=str(folder / "data"), vae=str(trained["vae"]), clip=str(trained["clip"]), channels=(16, 32), attention=(0, 1),
+        norm_groups=8, heads=2, batch_size=64, drafts=0.6, drop_caption=0.3, appearance_style="ring", timestep_power=0.1,
+    )  # fmt: skip
+    stage = BaseStage(recipe)
+    stage.latents = np.random.default_rng(0).normal(size=(len(stage.data.images), 4, 8, 8)).astype(np.float32)
+    seen = []
+    stage._error = lambda _, clean, captions, noise, steps: seen.append((clean, captions, noise.numpy(), steps.numpy()))
+    stage.loss(0)
+    ((clean, captions, noise, timesteps),) = seen
+    plain = torch.randn(noise.shape, generator=stage.generator(0)).numpy()
+    numbers, _ = stage.data.numbers(0, 64)
+    alphas = stage.scheduler.alphas_cumprod.numpy()[timesteps]
+    moved = 0
+    for row, number in enumerate(map(int, numbers)):
+        toward = np.sqrt(alphas[row] / (1 - alphas[row])) * (stage.latents[stage.shown[number]] - clean[row])
+        share = float(((noise - plain)[row] * toward).sum() / max(1e-12, (toward * toward).sum()))
+        np.testing.assert_allclose(noise[row] - plain[row], share * toward, atol=1e-4)
+        assert 0 <= share <= 1.001 and (share < 1e-6 or captions[row])
+        moved += share > 1e-6
+    others = sum(bool(caption) and stage.shown[int(n)] != n for caption, n in zip(captions, numbers))
+    assert 0.3 * others < moved < 0.9 * others
 
 
 def test_a_style_without_pictures_is_refused(jdiff, trained):

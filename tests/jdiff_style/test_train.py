@@ -35,6 +35,7 @@ def whole(tmp_path_factory, tiny_base, picture):
             picture(folder / "pack" / style / "images" / f"{name}.png", seed=int(style) + ord(name))
     line = ["train", "--pack", folder / "pack", "--base", tiny_base, *FAST, "--steps", 9, "--checkpoint-every", 2]
     line += ["--grad-accumulation", 2, "--batch-size", 2, "--train-text-encoder", "--decoder-rank-per-style", 1]
+    line += ["--draft-template", "a drawing of {object}", "--drafts", 0.7, "--no-flip", "--grid-steps", 2]
     assert main([str(w) for w in [*line, "--out", folder / "out"]]) == 0
     (run,) = (folder / "out").glob("00000-*")
     return line, run

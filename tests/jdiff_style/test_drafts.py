@@ -1,0 +1,189 @@
+"""Drafts: what noise on them stands for, that they are drawn by the base alone, and what pictures are made from."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jdiff_style import parallel
+from jdiff_style.drafts import FIRST_TIMESTEP, Drafter, load_drafter, noise_with_drafts
+from jdiff_style.errors import UserError
+from jdiff_style.generate import SamplingOptions, draw, load_pipeline
+from jdiff_style.prompts import Prompt, PromptOptions
+
+WEAK = SamplingOptions(steps=10, draft_strength=0.1)
+TEMPLATE = "a drawing of {object}"
+
+
+def prompt(style, word, draft=TEMPLATE):
+    return Prompt(style, "0", word, f"style_{style}, {word}", draft=draft.format(object=word))
+
+
+def pixels(pictures):
+    return np.stack([np.asarray(picture).astype(int) for picture in pictures])
+
+
+@pytest.fixture(scope="module")
+def with_lora(tiny_base, tmp_path_factory):
+    """The tiny base with a merged LoRA whose effect is large."""
+    from jdiff_style import lora
+
+    pipeline = load_pipeline(tiny_base, None, WEAK)
+    generator = torch.Generator().manual_seed(1)
+    lora.attach(pipeline.unet, lora.UNET_TARGETS, 8)
+    with torch.no_grad():
+        for _, layer in lora.lora_layers(pipeline.unet):
+            for matrix in (layer.lora_A[lora.ADAPTER], layer.lora_B[lora.ADAPTER]):
+                matrix.weight.copy_(torch.randn(matrix.weight.shape, generator=generator) * 0.3)
+    return load_pipeline(tiny_base, lora.save_lora(tmp_path_factory.mktemp("lora"), pipeline.unet), WEAK)
+
+
+@given(seed=st.integers(0, 99), share=st.floats(0, 1))
+def test_a_noisy_picture_is_a_noisy_draft(seed, share):
+    """Under the noise that it gives, the picture's own latents become those of the draft, or of what lies between."""
+    rng = np.random.default_rng(seed)
+    noise, clean, drafts = (rng.normal(size=(3, 2, 4, 4)).astype(np.float32) for _ in range(3))
+    alphas = np.linspace(0.999, 0.0, 1000, dtype=np.float32)
+    steps = np.array([FIRST_TIMESTEP - 1, FIRST_TIMESTEP, 999])
+    found = noise_with_drafts(
+        *(torch.from_numpy(values) for values in (noise, clean, drafts)), torch.full((3,), share), torch.from_numpy(steps),
+        torch.from_numpy(alphas),
+    ).numpy()  # fmt: skip
+    a, s = (np.sqrt(values)[steps].reshape(3, 1, 1, 1) for values in (alphas, 1 - alphas))
+    mixed = clean + share * (drafts - clean) * np.array([0, 1, 1]).reshape(3, 1, 1, 1)
+    np.testing.assert_allclose(a * clean + s * found, a * mixed + s * noise, atol=2e-5)
+
+
+def test_a_draft_is_drawn_once_by_the_base_alone(tiny_base, with_lora):
+    """Whatever the styles, the batch and the LoRA; almost without noise on it, it is the picture."""
+    drafter = load_drafter(tiny_base, WEAK)
+    texts = []
+    original = drafter.pipeline.encode_prompt
+    drafter.pipeline.encode_prompt = lambda asked, *rest, **more: (texts.extend(asked), original(asked, *rest, **more))[1]
+    both = [prompt("00", "Ring"), prompt("00", "Hotel"), prompt("01", "Ring")]
+    draw(with_lora, both[:2], WEAK, drafter=drafter)
+    draw(with_lora, both[2:], WEAK, drafter=drafter)
+    assert texts == ["a drawing of Ring", "a drawing of Hotel"]
+    again = Drafter(load_pipeline(tiny_base, None, WEAK), WEAK).latents(["a drawing of Hotel"])
+    assert torch.allclose(again[0], drafter.kept["a drawing of Hotel"], atol=1e-4)
+    other = Drafter(load_pipeline(tiny_base, None, WEAK), SamplingOptions(steps=10, seed=1)).latents(["a drawing of Hotel"])
+    assert not torch.allclose(again, other, atol=1e-2)
+
+
+def test_strength_is_how_far_a_picture_goes_from_its_draft(tiny_base):
+    options = [SamplingOptions(steps=10, draft_strength=strength) for strength in (0.1, 0.5, 1.0)]
+    pipeline, drafter = load_pipeline(tiny_base, None, WEAK), load_drafter(tiny_base, WEAK)
+    asked = prompt("00", "Ring")
+    with torch.no_grad():
+        latents = drafter.latents([asked.draft]) / pipeline.vae.config.scaling_factor
+        decoded = pipeline.vae.decode(latents).sample
+    draft = np.clip((decoded[0].permute(1, 2, 0).numpy() + 1) * 127.5, 0, 255)
+    seen = []
+    pictures = pixels([draw(pipeline, [asked], o, lambda done, _: seen.append(done), drafter)[0] for o in options])
+    away = [np.abs(picture - draft).mean() for picture in pictures]
+    assert away[0] < away[1] < away[2]
+    assert seen == [1, *range(1, 6), *range(1, 11)]
+
+
+def test_a_picture_from_a_draft_does_not_depend_on_its_batch(tiny_base, with_lora):
+    options = SamplingOptions(steps=4, draft_strength=0.5)
+    asked = [prompt("00", "Ring"), prompt("01", "Hotel")]
+    together = pixels(draw(with_lora, asked, options, drafter=load_drafter(tiny_base, options)))
+    alone = pixels([draw(with_lora, [one], options, drafter=load_drafter(tiny_base, options))[0] for one in asked])
+    assert np.abs(together - alone).max() <= 1 and np.abs(together[0] - together[1]).max() > 8
+
+
+@pytest.mark.parametrize("template", ["a drawing", "a {style} of {object}", "a {object"])
+def test_a_template_needs_the_object_and_nothing_else(template):
+    with pytest.raises(UserError, match="--draft"):
+        PromptOptions(draft=template)
+
+
+@pytest.mark.parametrize("strength", [0, -1, 1.5, float("nan"), 0.05])
+def test_a_strength_that_leaves_nothing_to_do_is_refused(strength):
+    with pytest.raises(UserError, match="--draft-strength"):
+        SamplingOptions(steps=10, draft_strength=strength)
+
+
+def test_the_command_draws_from_drafts_and_records_them(tiny_base, pack_folder, tmp_path, capsys):
+    words = ["--base", str(tiny_base), "--pack", str(pack_folder), "--out", str(tmp_path / "out"), "--steps", "2"]
+    words += ["--limit", "1"]
+    assert parallel.main([*words, "--draft", TEMPLATE]) == 0
+    first = {file.parent.name: file.read_bytes() for file in sorted((tmp_path / "out").glob("0*/*.png"))}
+    record = json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert record["prompts"]["00/Ring"][2] == "a drawing of Ring" and record["settings"]["draft_strength"] == 0.5
+    (tmp_path / "out" / "00" / "Ring.png").unlink()
+    for changed, message in ((["--draft", "a sketch of {object}"], "a drawing of Ring"),
+                             (["--draft", TEMPLATE, "--draft-strength", "0.6"], "draft_strength 0.5, not 0.6"),
+                             ([], "a drawing of Ring")):  # fmt: skip
+        assert parallel.main([*words, *changed]) == 1
+        assert message in capsys.readouterr().err
+    assert parallel.main([*words, "--draft", TEMPLATE]) == 0
+    assert (tmp_path / "out" / "00" / "Ring.png").read_bytes() == first["00"]
+
+
+def test_a_run_says_from_which_drafts_its_pictures_are_made(tiny_base, pack_folder, tmp_path, jdiff, capsys):
+    """The recipe's, in its grid and for the command; an empty text turns them off."""
+    line = ["train", "--pack", pack_folder, "--base", tiny_base, "--out", tmp_path / "runs", "--steps", 1,
+            "--resolution", 32, "--rank-per-style", 2, "--grid-steps", 2, "--grid-words", 1, "--no-flip", "--drafts",
+            0.5]  # fmt: skip
+    code, _, err = jdiff(*line, "--draft-template", TEMPLATE, "--draft-strength", 0.7)
+    assert code == 0, err
+    (run,) = (tmp_path / "runs").glob("0*")
+    for options, drafts in ((), True), (("--draft", ""), False):
+        code = parallel.main(["--run", str(run), "--out", str(tmp_path / "out"), "--dry-run", *options])
+        shown = capsys.readouterr().out
+        assert code == 0 and ("from 'a drawing of Ring'" in shown) == drafts and "draft_strength: 0.7" in shown
+
+
+def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pack_folder, tmp_path, monkeypatch):
+    from jdiff_style import grid, lora
+    from jdiff_style.packs import load_pack
+    from jdiff_style.recipe import make_recipe
+
+    recipe = make_recipe({"resolution": 32, "grid_steps": 2, "grid_words": 1, "draft_template": TEMPLATE})
+    seen = []
+    monkeypatch.setattr(grid, "from_drafts", lambda p, drafts, s: (seen.append(drafts), from_drafts(p, drafts, s))[1])
+    from jdiff_style.generate import from_drafts
+
+    for strange in (False, True):
+        pipeline = load_pipeline(tiny_base, None, WEAK)
+        lora.attach(pipeline.unet, lora.UNET_TARGETS, 4)
+        if strange:
+            with torch.no_grad():
+                for _, layer in lora.lora_layers(pipeline.unet):
+                    layer.lora_B[lora.ADAPTER].weight.fill_(0.5)
+        grid.draw_grid(pipeline, load_pack(pack_folder), recipe, tmp_path / f"{strange}.png", torch.device("cpu"))
+    assert len(seen) == 4 and torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
+    assert (tmp_path / "True.png").read_bytes() != (tmp_path / "False.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--drafts", 0.5, "--no-flip"], "drafts: there are none without a draft_template"),
+        (["--drafts", 0.5, "--draft-template", TEMPLATE], "drafts: a draft is not flipped"),
+        (["--draft-template", "a {style} of {object}"], "draft_template"),
+        (["--draft-template", "a drawing"], "draft_template"),
+        (["--draft-template", TEMPLATE, "--draft-strength", 0.01], "leaves none of 20 steps"),
+    ],
+)
+def test_recipes_that_contradict_themselves(jdiff, pack_folder, tiny_base, options, message):
+    code, _, err = jdiff("train", "--pack", pack_folder, "--base", tiny_base, "--dry-run", *options)
+    assert code == 1 and message in err, err
+
+
+def test_training_sees_noisy_drafts(jdiff, pack_folder, tiny_base, tmp_path):
+    """With drafts the losses are others; the share 0 with a template changes nothing."""
+    line = ["train", "--pack", pack_folder, "--base", tiny_base, "--steps", 3, "--resolution", 32, "--rank-per-style", 2,
+            "--grid-styles", 0, "--no-flip", "--grid-steps", 2, "--draft-template", TEMPLATE, "--batch-size", 4]  # fmt: skip
+    losses = []
+    for number, options in enumerate(([], ["--drafts", 0], ["--drafts", 1])):
+        code, _, err = jdiff(*line, *options, "--out", tmp_path / str(number))
+        assert code == 0, err
+        (log,) = (tmp_path / str(number)).glob("0*/log.jsonl")
+        losses.append([json.loads(row)["loss"] for row in log.read_text().splitlines()])
+    assert losses[0] == losses[1] and all(a != b for a, b in zip(losses[0], losses[2]))
