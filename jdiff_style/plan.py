@@ -78,6 +78,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     )
     if (prompting.negative or prompting.different) and sampling.guidance <= 1:
         raise UserError(f"--guidance: {sampling.guidance} is 1 or less, so a negative prompt would do nothing; raise it")
+    if prompting.draft and int(sampling.steps * sampling.draft_strength) < 1:
+        raise UserError(f"--draft-strength: {sampling.draft_strength} leaves none of {sampling.steps} steps; raise either")
     check_model_folder(arguments.base, "--base")
     lora = _lora_file(arguments.lora) if arguments.lora is not None else None
     if lora is None:

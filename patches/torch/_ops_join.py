@@ -23,7 +23,8 @@ record = _engine.record
 
 
 @method("cat", "concat", "concatenate", attach=False)
-def cat(tensors, dim=0, *, out=None):
+def cat(tensors, dim=0, *, axis=None, out=None):
+    dim = dim if axis is None else axis
     ts = [x for x in tensors if x._shape != (0,)] or [tensors[0]]
     n = ts[0].ndim
     d = wrap_dim(dim, n)
@@ -57,7 +58,8 @@ def cat(tensors, dim=0, *, out=None):
 
 
 @method("stack", attach=False)
-def stack(tensors, dim=0, *, out=None):
+def stack(tensors, dim=0, *, axis=None, out=None):
+    dim = dim if axis is None else axis
     d = wrap_dim(dim, tensors[0].ndim + 1)
     for i, x in enumerate(tensors):
         if x._shape != tensors[0]._shape:

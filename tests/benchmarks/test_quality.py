@@ -14,6 +14,7 @@ from benchmarks.quality_networks import Networks
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions
 from jdiff_style.prompts import Prompt
+from jdiff_style.recipe import make_recipe
 
 SIDE, SEEDS = 16, (0, 1, 2)
 STYLES = {"red": (200, 40, 40), "green": (40, 180, 40), "blue": (40, 40, 220)}
@@ -107,11 +108,13 @@ def in_grey(style, number, seed):
 
 def measured(world, monkeypatch, with_lora, alone=in_grey, totals=(0.5, 0.25), reconstructed=list):
     monkeypatch.setattr(quality_lora, "reconstruct", lambda settings, pictures: reconstructed(pictures))
-    recipe = types.SimpleNamespace(caption_template="a {trigger} emoji of {object}", grid_steps=2, grid_guidance=3.0,
-                                   resolution=SIDE)  # fmt: skip
-    monkeypatch.setattr(
-        quality_lora, "train", lambda *_: quality_pictures.Trained(world.out / "run", recipe, 100.0)
-    )
+    values = {"caption_template": "a {trigger} emoji of {object}", "grid_steps": 2, "resolution": SIDE}
+
+    def train(file, changes, *_):
+        recipe = make_recipe(values | {"seed": changes["seed"]})
+        return quality_pictures.Trained(world.out / "run", recipe, 100.0)
+
+    monkeypatch.setattr(quality_lora, "train", train)
     monkeypatch.setattr(quality_lora, "draw_all", drawer(with_lora, alone))
     monkeypatch.setattr(
         quality_lora, "draw_words", lambda settings, words, seed: [in_grey(0, OBJECTS.index(w), seed) for w in words]
@@ -316,7 +319,7 @@ def drawn(monkeypatch, tmp_path):
     (base / "weights").write_text("1")
     calls = []
 
-    def draw(pipeline, prompts, options):
+    def draw(pipeline, prompts, options, drafter=None):
         calls.append([prompt.word for prompt in prompts])
         return [Image.new("RGB", (8, 8), (options.seed, 0, 0)) for _ in prompts]
 

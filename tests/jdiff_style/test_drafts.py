@@ -74,8 +74,8 @@ def test_a_draft_is_drawn_once_by_the_base_alone(tiny_base, with_lora):
 
 
 def test_strength_is_how_far_a_picture_goes_from_its_draft(tiny_base):
-    options = [SamplingOptions(steps=10, draft_strength=strength) for strength in (0.1, 0.5, 1.0)]
-    pipeline, drafter = load_pipeline(tiny_base, None, WEAK), load_drafter(tiny_base, WEAK)
+    options = [SamplingOptions(steps=10, scheduler="ddim", draft_strength=strength) for strength in (0.1, 0.5, 1.0)]
+    pipeline, drafter = load_pipeline(tiny_base, None, options[0]), load_drafter(tiny_base, options[0])
     asked = prompt("00", "Ring")
     with torch.no_grad():
         latents = drafter.latents([asked.draft]) / pipeline.vae.config.scaling_factor
@@ -102,8 +102,8 @@ def test_a_template_needs_the_object_and_nothing_else(template):
         PromptOptions(draft=template)
 
 
-@pytest.mark.parametrize("strength", [0, -1, 1.5, float("nan"), 0.05])
-def test_a_strength_that_leaves_nothing_to_do_is_refused(strength):
+@pytest.mark.parametrize("strength", [0, -1, 1.5, float("nan")])
+def test_a_strength_that_is_none_is_refused(strength):
     with pytest.raises(UserError, match="--draft-strength"):
         SamplingOptions(steps=10, draft_strength=strength)
 
@@ -118,6 +118,7 @@ def test_the_command_draws_from_drafts_and_records_them(tiny_base, pack_folder, 
     (tmp_path / "out" / "00" / "Ring.png").unlink()
     for changed, message in ((["--draft", "a sketch of {object}"], "a drawing of Ring"),
                              (["--draft", TEMPLATE, "--draft-strength", "0.6"], "draft_strength 0.5, not 0.6"),
+                             (["--draft", TEMPLATE, "--draft-strength", "0.4"], "leaves none of 2 steps"),
                              ([], "a drawing of Ring")):  # fmt: skip
         assert parallel.main([*words, *changed]) == 1
         assert message in capsys.readouterr().err

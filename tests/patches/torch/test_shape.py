@@ -183,6 +183,8 @@ def test_views_that_cannot_be_written_raise():
 PAIRS = {
     "cat": (lambda t: torch.cat([t, t], 1), lambda a: np.concatenate([a, a], 1)),
     "stack": (lambda t: torch.stack([t, t], -1), lambda a: np.stack([a, a], -1)),
+    "cat axis": (lambda t: torch.cat([t, t], axis=1), lambda a: np.concatenate([a, a], axis=1)),
+    "stack axis": (lambda t: torch.stack([t, t], axis=1), lambda a: np.stack([a, a], axis=1)),
     "flip": (lambda t: t.flip(0, 2), lambda a: np.flip(a, (0, 2))),
     "roll": (lambda t: t.roll((1, -1), (0, 2)), lambda a: np.roll(a, (1, -1), (0, 2))),
     "repeat": (lambda t: t.repeat(2, 1, 3), lambda a: np.tile(a, (2, 1, 3))),
