@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from jdiff_style.recipe import Recipe
 
-# Below it a noisy draft is the draft nearly as it is, and turning that into another picture would be most of the loss.
+# Drafts are made noisy to this timestep or beyond. What comes before it sees what a draft of this one became on the way:
+# DDIM takes what is left of the draft for noise, and that noise stays the same to the end.
 FIRST_TIMESTEP = 250
 BATCH = 8
 
@@ -36,12 +37,11 @@ def noise_with_drafts(
     With a = sqrt(alpha_cumprod) and s = sqrt(1 - alpha_cumprod), a draft d made noisy is a·d + s·n = a·z + s·n' for
     n' = n + (a/s)·(d - z): as if the clean latents z had met the noise n', which is then what a model of noise or velocity
     is to predict, under the plain loss. `noise`, `clean` and `drafts` are batch × c × h × w. `shares`, (batch,), mixes: 1 is
-    the draft, 0 the clean latents, and between them is what denoising passes through on its way. Samples whose timestep is
-    below `FIRST_TIMESTEP` keep their noise.
+    the draft, 0 the clean latents, and between them is what denoising passes through on its way. Below `FIRST_TIMESTEP`, a/s
+    is that of `FIRST_TIMESTEP`.
     """
-    alphas = alphas_cumprod.to(noise.device)[timesteps]
-    late = (timesteps >= FIRST_TIMESTEP).to(noise.dtype)
-    ratio = (alphas / (1.0 - alphas)).sqrt() * shares.to(noise.device) * late
+    alphas = alphas_cumprod.to(noise.device)[timesteps.clamp(min=FIRST_TIMESTEP)]
+    ratio = (alphas / (1.0 - alphas)).sqrt() * shares.to(noise.device)
     return noise + ratio.view(-1, 1, 1, 1) * (drafts - clean)
 
 
