@@ -161,7 +161,7 @@ def _use(stage: str, data: Any) -> str:
 
 
 def _data(card: dict[str, Any], data: Any, licensed: bool) -> str:
-    counts = {style: sum(item.style == style and item.train for item in data.items) for style in data.styles}
+    counts = {style: sum(data.items[number].style == style for number in data.train) for style in data.styles}
     styles = ", ".join(f"{style} ({count})" for style, count in counts.items())
     licences = (
         f"Whose pictures and words these are, and under which licences: [{LICENCES_FILE}]({LICENCES_FILE})."
@@ -191,7 +191,9 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     recipe = card["recipe"]
     shown = ("batch_size", "learning_rate", "warmup_steps", "cooldown_steps", "weight_decay", "ema_decay", "mixed_precision",
              "seed")  # fmt: skip
-    settings = ", ".join(f"{name} {recipe[name]}" for name in shown)
+    # What was learnt from, where it was not the pictures as they are; the next training's card still says so.
+    changed = [name for name in ("appearances", "appearance_style", "drafts") if recipe.get(name)]
+    settings = ", ".join(f"{name} {recipe[name]}" for name in (*shown, *changed))
     weights = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in card["parameters"].items())
     sessions = [
         [session["after_step"], session["device"], session["name"], session["threads"], session["torch"],

@@ -175,6 +175,7 @@ def test_a_base_goes_on_from_another(jdiff, trained, tmp_path):
     assert again < 0.5 * (first + rows(trained["base"])[-1]["train_loss"])
     text = (run / "result" / "README.md").read_text()
     assert text.count("Stage `base` of `jdiff train`") == 2 and "## Training before that" in text
+    assert "by style: flat (4), ring (4)" in text and text.count("appearances 0.4, drafts 0.5") == 2
     assert "Of the pictures, 40% was in a changed appearance, made from the object's drawing in style flat" in text
     code, _, err = jdiff("train", *words, "--base", longer, "--channels", "16,48", "--out", tmp_path / "no")
     assert code == 1 and "base: its unet has other layers" in err, err
