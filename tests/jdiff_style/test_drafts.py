@@ -43,7 +43,9 @@ def with_lora(tiny_base, tmp_path_factory):
 
 @given(seed=st.integers(0, 99), share=st.floats(0, 1))
 def test_a_noisy_picture_is_a_noisy_draft(seed, share):
-    """Under the noise that it gives, the picture's own latents become those of the draft, or of what lies between."""
+    """Under the noise that it gives, the picture's own latents become those of the draft, or of what lies between. What is
+    before the first timestep has the noise that it had there.
+    """
     rng = np.random.default_rng(seed)
     noise, clean, drafts = (rng.normal(size=(3, 2, 4, 4)).astype(np.float32) for _ in range(3))
     alphas = np.linspace(0.999, 0.0, 1000, dtype=np.float32)
@@ -53,8 +55,10 @@ def test_a_noisy_picture_is_a_noisy_draft(seed, share):
         torch.from_numpy(alphas),
     ).numpy()  # fmt: skip
     a, s = (np.sqrt(values)[steps].reshape(3, 1, 1, 1) for values in (alphas, 1 - alphas))
-    mixed = clean + share * (drafts - clean) * np.array([0, 1, 1]).reshape(3, 1, 1, 1)
-    np.testing.assert_allclose(a * clean + s * found, a * mixed + s * noise, atol=2e-5)
+    mixed = clean + share * (drafts - clean)
+    np.testing.assert_allclose((a * clean + s * found)[1:], (a * mixed + s * noise)[1:], atol=2e-5)
+    carried = share * (a / s)[1] * (drafts - clean)[0]
+    np.testing.assert_allclose(found[0], noise[0] + carried, atol=2e-5)
 
 
 def test_a_draft_is_drawn_once_by_the_base_alone(tiny_base, with_lora):

@@ -33,7 +33,7 @@ def test_a_card_says_what_the_run_was(trained, stage):
     assert f"6 steps ({card['epochs']} epochs)" in text and "learning_rate 0.0" in text
     pictures = 8 if stage == "base" else 16
     assert f"{pictures} pictures of 16 px for training, 4 of objects that were held out" in text
-    assert "flat (8), ring (8)" in text and card["versions"]["inputs"]["data"] in text
+    assert f"flat ({pictures // 2}), ring ({pictures // 2})" in text and card["versions"]["inputs"]["data"] in text
     session = card["sessions"][0]
     assert table(text, "after step")[1][:4] == ["0", session["device"], session["name"], str(session["threads"])]
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

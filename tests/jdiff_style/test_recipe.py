@@ -125,13 +125,14 @@ def test_captions_of_the_emoji_recipes_have_the_form_that_the_base_has_read_most
     from jdiff_style.packs import load_pack
     from jdiff_style.pretrain_data import plain_caption
 
-    for name in ("emoji", "emoji-tiny"):
+    for name, words in (("emoji", "style_tags"), ("emoji-tiny", "trigger")):
         recipe = make_recipe(read_recipe(Path(__file__).resolve().parents[2] / "data" / "recipes" / f"{name}.yaml"))
         for style in load_pack(recipe.pack).styles:
-            image = style.images[0]
+            image, own = style.images[0], getattr(style, words)
+            own = own if isinstance(own, str) else ", ".join(own)
             caption = make_caption(style, image, False, None, recipe.caption_template)
-            assert caption == plain_caption(style.trigger, image.name)
-            assert grid_prompt(style, "lion", recipe.caption_template) == plain_caption(style.trigger, "lion")
+            assert caption == plain_caption(own, image.name)
+            assert grid_prompt(style, "lion", recipe.caption_template) == plain_caption(own, "lion")
 
 
 def test_the_recipes_of_the_repository_are_valid():
