@@ -19,7 +19,7 @@ def test_convolutions_and_decoder_train_alike_in_both_environments_and_files_are
     """Forty steps of every layer, the decoder's included; then each environment draws with the other's file, merged."""
     words = ["train", "--pack", sample, "--base", tiny_base, "--lora-targets", "attention+convolutions", "--steps", 40]
     words += ["--rank-per-style", 2, "--resolution", 64, "--learning-rate", "1e-3", "--lora-dropout", 0, "--batch-size", 2]
-    words += ["--decoder-rank-per-style", 2, "--draft-template", "a drawing of {object}", "--drafts", 0.5, "--no-flip"]
+    words += ["--decoder-rank-per-style", 2]
     words += ["--grid-styles", 1, "--grid-words", 1, "--grid-steps", 4]
     runs, drawn = {}, {}
     for label, python in PYTHONS.items():
@@ -41,3 +41,18 @@ def test_convolutions_and_decoder_train_alike_in_both_environments_and_files_are
         run(python, "generate", *options)
         (drawn[label],) = out.glob("00/*.png")
     assert np.abs(levels(drawn["here"]) - levels(drawn["reference"])).max() <= 2
+
+
+def test_drafts_are_trained_on_alike_in_both_environments(tiny_base, sample, tmp_path):
+    """The base draws them itself, with what its sampling makes of rounding; the grid is made from others of them."""
+    words = ["train", "--pack", sample, "--base", tiny_base, "--steps", 20, "--rank-per-style", 2, "--resolution", 64]
+    words += ["--learning-rate", "1e-3", "--lora-dropout", 0, "--batch-size", 2, "--no-flip", "--grid-styles", 1]
+    words += ["--grid-words", 1, "--grid-steps", 4, "--draft-template", "a drawing of {object}", "--drafts", 0.8]
+    losses, grids = [], []
+    for label, python in PYTHONS.items():
+        run(python, *words, "--out", tmp_path / label)
+        (found,) = (tmp_path / label).glob("0*")
+        losses.append([json.loads(row)["loss"] for row in (found / "log.jsonl").read_text().splitlines()])
+        grids.append(levels(found / "grid.png"))
+    assert len(losses[0]) == 20 and losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert np.abs(grids[0] - grids[1]).max() <= 2
