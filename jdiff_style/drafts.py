@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence
 
+from jdiff_style.captions import object_words
 from jdiff_style.generate import SamplingOptions, load_pipeline, noise_seed
 
 if TYPE_CHECKING:
@@ -85,6 +86,11 @@ def recipe_sampling(recipe: Recipe) -> SamplingOptions:
         width=recipe.resolution,
         draft_strength=recipe.draft_strength,
     )
+
+
+def draft_prompt(recipe: Recipe, word: str) -> str:
+    """What a recipe with drafts asks for, the word spelt as in captions."""
+    return str(recipe.draft_template).format(object=object_words(word) or word)
 
 
 def load_drafter(base: Path, options: SamplingOptions, device: str = "cpu", dtype: str = "float32") -> Drafter:

@@ -13,7 +13,7 @@ from diffusers import StableDiffusionPipeline
 from jdiff_style import lora
 from jdiff_style.captions import object_words
 from jdiff_style.dataset import derive_seed
-from jdiff_style.drafts import Drafter, recipe_sampling
+from jdiff_style.drafts import Drafter, draft_prompt, recipe_sampling
 from jdiff_style.generate import from_drafts, merge_lora
 from jdiff_style.packs import Pack, Style
 from jdiff_style.pictures import Row, Tile, contact_sheet, save_picture
@@ -37,10 +37,6 @@ def grid_prompt(style: Style, word: str, template: str | None) -> str:
     return ", ".join([style.trigger, *style.style_tags, word])
 
 
-def _draft(recipe: Recipe, word: str) -> str:
-    return str(recipe.draft_template).format(object=object_words(word) or word)
-
-
 def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, path: Path, device: torch.device) -> None:
     """Generate the pictures and write the PNG `path` in one step. Each picture's noise has a seed of its own.
 
@@ -56,7 +52,7 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
     drafter = Drafter(pipeline, recipe_sampling(recipe))
     if recipe.draft_template is not None:
         with lora.switched_off(pipeline.unet, pipeline.text_encoder):
-            drafter.latents([_draft(recipe, word) for _, words in chosen for word in words])
+            drafter.latents([draft_prompt(recipe, word) for _, words in chosen for word in words])
     for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
         merge_lora(part, 1.0)
     compared = any(style.target(word) for style, words in chosen for word in words)
@@ -69,7 +65,7 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
             generate: Any = pipeline
             start: dict[str, Any] = {"height": recipe.resolution, "width": recipe.resolution}
             if recipe.draft_template is not None:
-                drafts = drafter.latents([_draft(recipe, word) for word in part])
+                drafts = drafter.latents([draft_prompt(recipe, word) for word in part])
                 generate, start = from_drafts(pipeline, drafts, recipe.draft_strength)
             seeds = [derive_seed(recipe.seed, _STREAM, number, first + column) for column in range(len(part))]
             with torch.no_grad():

@@ -15,6 +15,7 @@ from typing import Any, Optional
 from jdiff_style import schema
 from jdiff_style.errors import UserError
 from jdiff_style.pretrain_recipe import KINDS
+from jdiff_style.prompts import check_template
 from jdiff_style.schema import MAIN, field, to_yaml
 
 LORA, HYPER, DATA, SPEED, OUTPUT = "LoRA", "hyperparameters", "data", "performance", "output"
@@ -192,9 +193,7 @@ class Recipe:
         if self.caption_template is not None:
             _check_template("caption_template", self.caption_template, ("trigger", "style", "tags", "object"))
         if self.draft_template is not None:
-            _check_template("draft_template", self.draft_template, ("object",))
-            if "{object" not in self.draft_template:
-                raise UserError(f"draft_template: {self.draft_template!r} has no {{object}}: all drafts would be one")
+            check_template(self.draft_template, "draft_template", ("object",))
             if int(self.grid_steps * self.draft_strength) < 1:
                 raise UserError(f"draft_strength: {self.draft_strength} leaves none of {self.grid_steps} steps; raise it")
         elif self.drafts:

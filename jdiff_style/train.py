@@ -26,10 +26,10 @@ import torch
 
 from jdiff_style import checkpoint, lora, runs
 from jdiff_style.base import Base, load_base
-from jdiff_style.captions import make_caption, object_words
+from jdiff_style.captions import make_caption
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
-from jdiff_style.drafts import Drafter, noise_with_drafts, recipe_sampling
+from jdiff_style.drafts import Drafter, draft_prompt, noise_with_drafts, recipe_sampling
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file
 from jdiff_style.losses import Loss, make_loss, pixel_loss
@@ -80,10 +80,8 @@ class Trainer:
 
     def _draw_drafts(self) -> torch.Tensor:
         """Latents of what the base, still without a LoRA, draws of the object in every picture of the pack."""
-        recipe = self.recipe
-        drafter = Drafter(self.base.pipeline(), recipe_sampling(recipe))
-        words = [object_words(image.name) for _, image in self.data.records]
-        return drafter.latents([str(recipe.draft_template).format(object=word) for word in words])
+        drafter = Drafter(self.base.pipeline(), recipe_sampling(self.recipe))
+        return drafter.latents([draft_prompt(self.recipe, image.name) for _, image in self.data.records])
 
     def _attach(self) -> dict[str, torch.nn.Module]:
         """Give UNet, text encoder and decoder their LoRA; its starting values follow from the recipe's seed."""
