@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -27,7 +27,8 @@ from jdiff_style.recipe import Recipe, read_recipe
 # True pictures of each style that the classifier learns from, none of them of a word that is drawn.
 TEACHING = 150
 DEFAULT_SECONDS, TINY_SECONDS = 300.0, 30.0
-WITH, ALONE = "lora", "alone"
+# With the LoRA; the base alone; and what the recipe's drafts bring without the LoRA, to tell the two apart.
+WITH, ALONE, DRAFTED = "lora", "alone", "drafts"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Truth:
 
 
 def measure_lora(settings: Settings, networks: Networks) -> Figures:
-    """Train the default recipe for every seed, draw every word of the pack with and without it, and compare."""
+    """Train the default recipe for every seed, draw every word of the pack with it and with the base alone, and compare."""
     pack = load_pack(settings.pack or read_recipe(settings.recipe)["pack"])
     truths = read_truths(settings, networks, pack)
     judges = teach(networks, *lessons_and_exams(pack, truths))
@@ -54,9 +55,13 @@ def measure_lora(settings: Settings, networks: Networks) -> Figures:
         trained = train_default(settings, pack, seed)
         prompts = chosen_prompts(pack, trained.recipe, settings.limit)
         row: dict[str, Any] = {"seed": seed, "seconds": trained.seconds}
-        for kind, lora in ((WITH, trained.lora), (ALONE, None)):
-            options = recipe_sampling(trained.recipe)
-            files = draw_all(settings.base, lora, prompts, options, settings.out / "pictures", kind, settings.device)
+        options = recipe_sampling(trained.recipe)
+        asked = {WITH: prompts, ALONE: [replace(prompt, draft="") for prompt in prompts]}
+        if trained.recipe.draft_template:
+            asked[DRAFTED] = prompts
+        for kind, own in asked.items():
+            lora = trained.lora if kind == WITH else None
+            files = draw_all(settings.base, lora, own, options, settings.out / "pictures", kind, settings.device)
             row[kind] = compare(networks, pack, truths, judges, dict(zip(files, read_all(files.values()))))
             row[kind]["total"] = total(settings, pack, files)
         words = sorted({object_words(prompt.word) for prompt in prompts} & set(own_objects))
@@ -76,7 +81,7 @@ def train_default(settings: Settings, pack: Pack, seed: int) -> Trained:
 
 def chosen_prompts(pack: Pack, recipe: Recipe, limit: int) -> list[Prompt]:
     """The pack's prompts, of each style at most `limit` (0: all), in the form of the training captions and with the recipe's
-    drafts, which are the same with and without the LoRA.
+    drafts.
     """
     prompts = build_prompts(pack, PromptOptions(template=recipe.caption_template, draft=recipe.draft_template or ""))
     counts: dict[str, int] = {}
@@ -192,13 +197,13 @@ def figures(
     judge, strict = judges
     styles = [style.id for style in pack.styles]
     named = {style.id: ", ".join(style.style_tags) for style in pack.styles}
-    right = {kind: _over_seeds(found, kind, "style", np.mean) for kind in (WITH, ALONE)}
+    kinds = [kind for kind in (WITH, ALONE, DRAFTED) if kind in found[0]]
+    right = {kind: _over_seeds(found, kind, "style", np.mean) for kind in kinds}
     sharp = _over_seeds(found, WITH, "strict", np.mean)
     best = {name: float(np.mean(np.concatenate(list(ceiling[name].values())))) for name in ("style", "strict", "distance")}
     best["objects"] = share_within(np.concatenate(list(ceiling["places"].values())), 1)
-    kept = {kind: _over_seeds(found, kind, "places", lambda places: share_within(places, 1)) for kind in (WITH, ALONE)}
-    far = {kind: _over_seeds(found, kind, "distance", np.mean) for kind in (WITH, ALONE)}
-    nearer = [style for style in styles if far[WITH]["styles"][style]["mean"] < far[ALONE]["styles"][style]["mean"]]
+    kept = {kind: _over_seeds(found, kind, "places", lambda places: share_within(places, 1)) for kind in kinds}
+    far = {kind: _over_seeds(found, kind, "distance", np.mean) for kind in kinds}
     seeds = {"seeds": [row["seed"] for row in found]}
     per_style = {
         style: {
@@ -206,7 +211,8 @@ def figures(
             "style named right": right[WITH]["styles"][style],
             "object found": kept[WITH]["styles"][style],
             "distance to the true picture": far[WITH]["styles"][style],
-            "distance without LoRA": far[ALONE]["styles"][style],
+            "distance of the base alone": far[ALONE]["styles"][style],
+            **({"distance of its drafts": far[DRAFTED]["styles"][style]} if DRAFTED in kinds else {}),
         }
         for style in styles
     }
@@ -231,15 +237,14 @@ def figures(
             details=best | {"per_style": {style: float(np.mean(ceiling["style"][style])) for style in styles}},
         ),
         "style_alone": Figure(
-            "without LoRA: style named right (twice chance at most)", right[ALONE]["mean"], 2 / len(styles), falls=True,
+            "base alone: style named right (twice chance at most)", right[ALONE]["mean"], 2 / len(styles), falls=True,
             interval=right[ALONE]["interval"],
+            details={"its drafts": right[DRAFTED]["mean"]} if DRAFTED in kinds else {},
         ),
         "objects": _objects(found, kept),
-        "total": _total_gain(found),
-        "nearer": Figure(
-            "LoRA: styles whose pictures came nearer to the true ones", float(len(nearer)), float(len(styles)),
-            details={"not nearer": [style for style in styles if style not in nearer]},
-        ),
+        "total": _total_gain(found, ALONE, "over the base alone", 1.5),
+        "nearer": _nearer(far, ALONE, "than the base's", float(len(styles))),
+        **_over_drafts(found, far),
         "seconds": Figure(
             "the default recipe, from the command to its end", max(seconds, default=None), DEFAULT_SECONDS, falls=True,
             unit="s", why="" if seconds else "every run was interrupted", details={"seconds": seconds},
@@ -271,23 +276,42 @@ def _objects(found: list[dict[str, Any]], kept: dict[str, Any]) -> Figure:
         "top1 of the base": float(np.mean(base)),
         "top5": float(np.mean(five)),
         "top5 of the base": float(np.mean([share_within(row["own style"], 5) for row in found])),
-        "top1 without LoRA, same prompts": kept[ALONE]["mean"],
+        "top1 of the base alone, same prompts": kept[ALONE]["mean"],
+        **({"top1 of its drafts, same prompts": kept[DRAFTED]["mean"]} if DRAFTED in kept else {}),
     }
     return Figure(text, value, 0.9, interval=interval, details=details)
 
 
-def _total_gain(found: list[dict[str, Any]]) -> Figure:
-    text = "challenge total with lite backbones: with LoRA over the base alone"
-    pairs = [(row[WITH]["total"], row[ALONE]["total"]) for row in found]
+def _over_drafts(found: list[dict[str, Any]], far: dict[str, Any]) -> Figures:
+    """What the LoRA adds to the recipe's drafts, which are the base's own; nothing where the recipe has none."""
+    if DRAFTED not in far:
+        return {}
+    return {
+        "total_drafts": _total_gain(found, DRAFTED, "over the base's drafts under the same prompts", None),
+        "nearer_drafts": _nearer(far, DRAFTED, "than the base's drafts", None),
+    }
+
+
+def _nearer(far: dict[str, Any], other: str, than: str, goal: float | None) -> Figure:
+    distances = {kind: far[kind]["styles"] for kind in (WITH, other)}
+    not_nearer = [style for style, own in distances[WITH].items() if own["mean"] >= distances[other][style]["mean"]]
+    value = float(len(distances[WITH]) - len(not_nearer))
+    details = {"not nearer": not_nearer}
+    return Figure(f"LoRA: styles whose pictures are nearer to the true ones {than}", value, goal, details=details)
+
+
+def _total_gain(found: list[dict[str, Any]], other: str, over: str, goal: float | None) -> Figure:
+    text = f"challenge total with lite backbones: with LoRA {over}"
+    pairs = [(row[WITH]["total"], row[other]["total"]) for row in found]
     missing = next((side["why"] for pair in pairs for side in pair if side["value"] is None), None)
     if missing is not None:
-        return Figure(text, None, 1.5, why=missing)
-    if min(alone["value"] for _, alone in pairs) <= 0:
-        return Figure(text, None, 1.5, why="the base's total is 0")
-    value, interval = mean_interval([one["value"] / alone["value"] for one, alone in pairs])
-    sides = {WITH: [one for one, _ in pairs], ALONE: [alone for _, alone in pairs]}
+        return Figure(text, None, goal, why=missing)
+    if min(without["value"] for _, without in pairs) <= 0:
+        return Figure(text, None, goal, why="the base's total is 0")
+    value, interval = mean_interval([one["value"] / without["value"] for one, without in pairs])
+    sides = {WITH: [one for one, _ in pairs], other: [without for _, without in pairs]}
     details = {kind: {"totals": [side["value"] for side in own], "parts": _mean_parts(own)} for kind, own in sides.items()}
-    return Figure(text, value, 1.5, interval=interval, details=details)
+    return Figure(text, value, goal, interval=interval, details=details)
 
 
 def _mean_parts(totals: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -46,6 +46,11 @@ def noise_with_drafts(
     return noise + ratio.view(-1, 1, 1, 1) * (drafts - clean)
 
 
+def draft_timesteps(timesteps: torch.Tensor, shares: torch.Tensor, limit: int) -> torch.Tensor:
+    """`timesteps`, int64 (batch,), spread below `limit` instead of below 1000 where there is a share of a draft."""
+    return timesteps.where(shares.to(timesteps.device) == 0, timesteps * limit // 1000)
+
+
 class Drafter:
     """Draws drafts with a base alone, each prompt once: the same object is asked for in many styles."""
 

@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from jdiff_style import runs
 from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
-from jdiff_style.drafts import noise_with_drafts
+from jdiff_style.drafts import draft_timesteps, noise_with_drafts
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import SUMS_FILE, check_sums
 from jdiff_style.kept_array import kept_array
@@ -189,6 +189,7 @@ class BaseStage(Stage):
         if recipe.drafts:
             drafts = torch.from_numpy(self.latents[[self.shown[int(number)] for number in numbers]])
             clean = torch.from_numpy(latents)
+            timesteps = draft_timesteps(timesteps, shares, recipe.draft_timesteps)
             noise = noise_with_drafts(noise, clean, drafts, shares, timesteps, self.scheduler.alphas_cumprod)
         return self._error(self.predict, latents, captions, noise, timesteps), {}
 

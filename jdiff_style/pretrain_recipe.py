@@ -249,6 +249,10 @@ class BaseRecipe(TextRecipe, SheetRecipe):
         0.0, DATA, "share of pictures learnt from noise on the same object's drawing in appearance_style instead of on the "
         "picture itself, so that the model can draw a draft again in another style", "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
+    draft_timesteps: int = field(
+        1000, DATA, "drafts are learnt from at timesteps below this one of 1000; more noise than pictures are drawn from "
+        "later teaches nothing about them", "TIMESTEPS", low=1, high=1000,
+    )  # fmt: skip
     appearance_style: Optional[str] = field(None, DATA, APPEARANCE_STYLE, "STYLE")
     appearance_copies: int = field(12, DATA, "changed copies for each picture", "COPIES", low=1, high=1000)
     drop_caption: float = field(

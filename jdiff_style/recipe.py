@@ -141,6 +141,10 @@ class Recipe:
         0.0, DATA, "share of pictures learnt from noise on their object's draft instead of on themselves, where the base is "
         "too small to know the object in a new style", "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
+    draft_timesteps: int = field(
+        1000, DATA, "drafts are learnt from at timesteps below this one of 1000; more noise than they are drawn from later, "
+        "draft_strength × 1000 and a little, teaches nothing about them", "TIMESTEPS", low=1, high=1000,
+    )  # fmt: skip
     draft_strength: float = field(
         0.5, DATA, "noise on a draft when a picture is generated: at 1 nothing is left of it, near 0 it stays", "FACTOR",
         above=0.0, high=1.0,
@@ -198,8 +202,6 @@ class Recipe:
                 raise UserError(f"draft_strength: {self.draft_strength} leaves none of {self.grid_steps} steps; raise it")
         elif self.drafts:
             raise UserError("drafts: there are none without a draft_template; give one, or set drafts to 0")
-        if self.drafts and self.flip:
-            raise UserError("drafts: a draft is not flipped, pictures are; set flip to false")
         if self.style_template is not None:
             _check_template("style_template", self.style_template, ("trigger", "style"))
             if not self.style_captions:

@@ -29,7 +29,7 @@ from jdiff_style.base import Base, load_base
 from jdiff_style.captions import make_caption
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
-from jdiff_style.drafts import Drafter, draft_prompt, noise_with_drafts, recipe_sampling
+from jdiff_style.drafts import Drafter, draft_prompt, draft_timesteps, noise_with_drafts, recipe_sampling
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file
 from jdiff_style.losses import Loss, make_loss, pixel_loss
@@ -76,6 +76,7 @@ class Trainer:
         self.clipped = [[p for p in self.parameters if (id(p) in own) == of_decoder] for of_decoder in (False, True)]
         self.scaler = torch.cuda.amp.GradScaler() if self.dtype == torch.float16 else None
         self.moments: dict[tuple[int, bool], torch.Tensor] = {}
+        self._warn_of_size()
         self._warn_of_long_captions()
 
     def _draw_drafts(self) -> torch.Tensor:
@@ -112,6 +113,20 @@ class Trainer:
             if recipe.decoder_rank_per_style:
                 self.base.vae.enable_gradient_checkpointing()
         return modules
+
+    def _warn_of_size(self) -> None:
+        latents, wanted = self.base.unet.config.sample_size, self.recipe.resolution
+        if not isinstance(latents, int):  # diffusers allows height and width apart, and none
+            return
+        side = latents * 2 ** (len(self.base.vae.config.block_out_channels) - 1)
+        if not side / 2 <= wanted <= side * 2:
+            log.warning(
+                "resolution: %d px is far from the %d px that this base draws, and it will hardly know its objects; "
+                "was the recipe made for another base? --resolution %d changes it",
+                wanted,
+                side,
+                side,
+            )
 
     def _warn_of_long_captions(self) -> None:
         tokenizer = self.base.tokenizer
@@ -179,8 +194,12 @@ class Trainer:
             noise = self.draw_noise(latents.shape, generator, share)
             timesteps = self.draw_timesteps(recipe.batch_size, generator)[share]
             if self.drafts is not None:
-                drafts = torch.stack([self.drafts[number] for number, _ in batch.keys])
-                noise = self._with_drafts(noise, latents, drafts, timesteps, generator, share)
+                # The autoencoder sees both directions alike, so a draft is flipped as it is.
+                drafts = torch.stack([self.drafts[n].flip(-1) if flipped else self.drafts[n] for n, flipped in batch.keys])
+                shares = self._draft_shares(generator, share)
+                timesteps = draft_timesteps(timesteps, shares, recipe.draft_timesteps)
+                alphas = self.base.noise_scheduler.alphas_cumprod
+                noise = noise_with_drafts(noise, latents, drafts.to(self.device), shares, timesteps, alphas)
             noisy = self.base.noise_scheduler.add_noise(latents, noise, timesteps)
             text = self.encode_text(batch.captions)
             prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
@@ -215,21 +234,11 @@ class Trainer:
         loss = pixel_loss(decoded, pixels[rows].to(self.device), weights, generator)[0]
         return loss * (len(chosen) / (count * recipe.grad_accumulation))
 
-    def _with_drafts(
-        self,
-        noise: torch.Tensor,
-        latents: torch.Tensor,
-        drafts: torch.Tensor,
-        timesteps: torch.Tensor,
-        generator: torch.Generator,
-        share: slice,
-    ) -> torch.Tensor:
-        """The noise of the step, with drafts in it for the recipe's share of the pictures."""
+    def _draft_shares(self, generator: torch.Generator, share: slice) -> torch.Tensor:
+        """How much of a draft is in each picture's noise, float32 (batch,) in [0, 1]; above 0 for the recipe's share."""
         whether, how_much = torch.rand((2, self.recipe.batch_size), generator=generator)[:, share].to(self.device)
         # More of them near the draft itself than near the picture: denoising starts there.
-        shares = (whether < self.recipe.drafts).to(torch.float32) * how_much.sqrt()
-        alphas = self.base.noise_scheduler.alphas_cumprod
-        return noise_with_drafts(noise, latents, drafts.to(self.device), shares, timesteps, alphas)
+        return (whether < self.recipe.drafts).to(torch.float32) * how_much.sqrt()
 
     def draw_noise(self, shape: Sequence[int], generator: torch.Generator, share: slice) -> torch.Tensor:
         """A share of the standard normal numbers of a whole batch, float32; `shape` is that of the share."""

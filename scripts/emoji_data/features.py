@@ -39,8 +39,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Compute the features that the clip stage learns from: EfficientNet-Lite0's last 1280 numbers of every "
         "picture and of copies of it: altered ones (other colours, ground, size, texture), and ones decoded from latents "
-        "with noise, for the CLIP is to judge what a latent diffusion model draws. Stopped at any moment, it goes on "
-        "where it was. Runs in .venv or .venv-reference."
+        "with noise, half of them altered, for the CLIP is to judge what a latent diffusion model draws. Stopped at any "
+        "moment, it goes on where it was. Runs in .venv or .venv-reference."
     )
     parser.add_argument("--data", type=Path, default=OUT, metavar="FOLDER", help="what make_emoji_data.py built")
     parser.add_argument("--altered", type=int, default=4, metavar="COPIES", help="altered copies of each picture (4)")
@@ -140,11 +140,14 @@ def _altered(count: int, picture: np.ndarray, number: int, first: int) -> list[n
 
 
 def _decoded(count: int, vae: Any, picture: np.ndarray, number: int, first: int) -> list[np.ndarray]:
-    """Copies decoded from the picture's latents with noise of a standard deviation from 0 to `MOST_NOISE`."""
+    """Copies decoded from latents with noise of a standard deviation from 0 to `MOST_NOISE`: those of the picture and, for
+    every second copy, of an altered one.
+    """
     draw = np.random.default_rng(derive_seed(SEED, PICTURE, number, first))
+    sources = np.stack([alter(picture, draw) if copy % 2 else picture for copy in range(count)])
     with torch.no_grad():
-        latents = vae.encode(torch.from_numpy(to_pixels(picture[None]))).latent_dist.mean.numpy()
+        latents = vae.encode(torch.from_numpy(to_pixels(sources))).latent_dist.mean.numpy()
         amounts = draw.uniform(0.0, MOST_NOISE, (count, 1, 1, 1)) / vae.config.scaling_factor
-        noise = amounts * draw.standard_normal((count, *latents.shape[1:]))
+        noise = amounts * draw.standard_normal(latents.shape)
         decoded = vae.decode(torch.from_numpy((latents + noise).astype(np.float32))).sample.numpy()
     return list(to_pictures(decoded))

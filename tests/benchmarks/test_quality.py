@@ -82,7 +82,7 @@ def world(tmp_path):
     return quality_parts.Settings(base, nothing, data, pack, nothing, nothing, tmp_path / "out", "cpu", SEEDS)
 
 
-def drawer(with_lora, alone):
+def drawer(with_lora, alone, drafts=None):
     """A stand-in for draw_all: functions (style number, object number, seed) -> picture."""
 
     def draw(base, lora, prompts, options, out, label, device):
@@ -90,7 +90,7 @@ def drawer(with_lora, alone):
         for prompt in prompts:
             file = out / f"{label}-{options.seed}" / prompt.style / f"{prompt.word}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            make = with_lora if lora else alone
+            make = with_lora if lora else drafts if prompt.draft else alone
             Image.fromarray(make(int(prompt.style), ASKED.index(prompt.word), 10 * options.seed + 5)).save(file)
             files[prompt.style, prompt.word] = file
         return files
@@ -106,16 +106,19 @@ def in_grey(style, number, seed):
     return picture(number, (120, 120, 120), seed)
 
 
-def measured(world, monkeypatch, with_lora, alone=in_grey, totals=(0.5, 0.25), reconstructed=list):
+def measured(world, monkeypatch, with_lora, alone=in_grey, totals=(0.5, 0.25), reconstructed=list, drafts=None):
+    """`drafts` is what the base draws where it starts from a draft."""
     monkeypatch.setattr(quality_lora, "reconstruct", lambda settings, pictures: reconstructed(pictures))
     values = {"caption_template": "a {trigger} emoji of {object}", "grid_steps": 2, "resolution": SIDE}
+    if drafts:
+        values |= {"draft_template": "a drawing of {object}", "draft_strength": 0.5}
 
     def train(file, changes, *_):
         recipe = make_recipe(values | {"seed": changes["seed"]})
         return quality_pictures.Trained(world.out / "run", recipe, 100.0)
 
     monkeypatch.setattr(quality_lora, "train", train)
-    monkeypatch.setattr(quality_lora, "draw_all", drawer(with_lora, alone))
+    monkeypatch.setattr(quality_lora, "draw_all", drawer(with_lora, alone, drafts))
     monkeypatch.setattr(
         quality_lora, "draw_words", lambda settings, words, seed: [in_grey(0, OBJECTS.index(w), seed) for w in words]
     )
@@ -165,6 +168,16 @@ def test_a_lora_without_effect_misses_style_and_likeness(world, monkeypatch):
 def test_a_base_that_draws_the_styles_already_is_noticed(world, monkeypatch):
     found = measured(world, monkeypatch, in_style, alone=in_style)
     assert found["style_alone"].passed is False and found["nearer"].passed is False
+
+
+def test_what_the_drafts_alone_bring_is_told_apart(world, monkeypatch):
+    """The goals are over the base alone; beside them stands what the LoRA adds to its drafts."""
+    found = measured(world, monkeypatch, in_style, drafts=in_style)
+    assert found["nearer"].passed and found["nearer_drafts"].value == 0 and found["nearer_drafts"].passed is None
+    assert found["style_alone"].passed and found["style_alone"].details == {"its drafts": 1.0}
+    assert found["total"].value == 2.0 and found["total_drafts"].value == 1.0
+    assert found["objects"].details["top1 of its drafts, same prompts"] == 1.0
+    assert not any(name.endswith("drafts") for name in measured(world, monkeypatch, in_style))
 
 
 def test_a_total_that_cannot_be_computed_has_not_reached_its_goal(world, monkeypatch):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdiff_style import parallel
-from jdiff_style.drafts import FIRST_TIMESTEP, Drafter, load_drafter, noise_with_drafts
+from jdiff_style.drafts import FIRST_TIMESTEP, Drafter, draft_timesteps, load_drafter, noise_with_drafts
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions, draw, load_pipeline
 from jdiff_style.prompts import Prompt, PromptOptions
@@ -133,8 +133,7 @@ def test_the_command_draws_from_drafts_and_records_them(tiny_base, pack_folder, 
 def test_a_run_says_from_which_drafts_its_pictures_are_made(tiny_base, pack_folder, tmp_path, jdiff, capsys):
     """The recipe's, in its grid and for the command; an empty text turns them off."""
     line = ["train", "--pack", pack_folder, "--base", tiny_base, "--out", tmp_path / "runs", "--steps", 1,
-            "--resolution", 32, "--rank-per-style", 2, "--grid-steps", 2, "--grid-words", 1, "--no-flip", "--drafts",
-            0.5]  # fmt: skip
+            "--resolution", 32, "--rank-per-style", 2, "--grid-steps", 2, "--grid-words", 1, "--drafts", 0.5]  # fmt: skip
     code, _, err = jdiff(*line, "--draft-template", TEMPLATE, "--draft-strength", 0.7)
     assert code == 0, err
     (run,) = (tmp_path / "runs").glob("0*")
@@ -169,8 +168,7 @@ def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pa
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--drafts", 0.5, "--no-flip"], "drafts: there are none without a draft_template"),
-        (["--drafts", 0.5, "--draft-template", TEMPLATE], "drafts: a draft is not flipped"),
+        (["--drafts", 0.5], "drafts: there are none without a draft_template"),
         (["--draft-template", "a {style} of {object}"], "draft_template"),
         (["--draft-template", "a drawing"], "draft_template"),
         (["--draft-template", TEMPLATE, "--draft-strength", 0.01], "leaves none of 20 steps"),
@@ -182,13 +180,49 @@ def test_recipes_that_contradict_themselves(jdiff, pack_folder, tiny_base, optio
 
 
 def test_training_sees_noisy_drafts(jdiff, pack_folder, tiny_base, tmp_path):
-    """With drafts the losses are others; the share 0 with a template changes nothing."""
+    """With drafts the losses are others, and again at other timesteps; the share 0 with a template changes nothing."""
     line = ["train", "--pack", pack_folder, "--base", tiny_base, "--steps", 3, "--resolution", 32, "--rank-per-style", 2,
-            "--grid-styles", 0, "--no-flip", "--grid-steps", 2, "--draft-template", TEMPLATE, "--batch-size", 4]  # fmt: skip
+            "--grid-styles", 0, "--grid-steps", 2, "--draft-template", TEMPLATE, "--batch-size", 4]  # fmt: skip
     losses = []
-    for number, options in enumerate(([], ["--drafts", 0], ["--drafts", 1])):
+    with_drafts = ["--drafts", 1], ["--drafts", 1, "--draft-timesteps", 100]
+    for number, options in enumerate(([], ["--drafts", 0, "--draft-timesteps", 100], *with_drafts)):
         code, _, err = jdiff(*line, *options, "--out", tmp_path / str(number))
         assert code == 0, err
         (log,) = (tmp_path / str(number)).glob("0*/log.jsonl")
         losses.append([json.loads(row)["loss"] for row in log.read_text().splitlines()])
-    assert losses[0] == losses[1] and all(a != b for a, b in zip(losses[0], losses[2]))
+    assert losses[0] == losses[1] and all(len({a, b, c}) == 3 for a, b, c in zip(*losses[1:]))
+
+
+def test_a_flipped_picture_has_a_flipped_draft(pack_folder, tiny_base, monkeypatch):
+    from jdiff_style import train
+    from jdiff_style.packs import load_pack
+    from jdiff_style.recipe import make_recipe
+
+    settings = {"resolution": 32, "rank_per_style": 2, "grid_steps": 2, "draft_template": TEMPLATE, "drafts": 1.0,
+                "batch_size": 4}  # fmt: skip
+    trainer = train.Trainer(make_recipe(settings), load_pack(pack_folder), tiny_base)
+    seen = []
+
+    def look(noise, clean, drafts, *rest):
+        seen.append(drafts)
+        return noise_with_drafts(noise, clean, drafts, *rest)
+
+    monkeypatch.setattr(train, "noise_with_drafts", look)
+    flips = set()
+    for step in range(3):
+        trainer.accumulate(step, 0, train.ALONE)
+        for draft, (number, flipped) in zip(seen[-1], trainer.data.batch(step, 0).keys):
+            own = trainer.drafts[number]
+            assert torch.equal(draft, torch.flip(own, (-1,)) if flipped else own)
+            flips.add(flipped)
+    assert flips == {True, False}
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.sampled_from((0.0, 0.01, 1.0))), min_size=1), st.integers(1, 1000))
+def test_drafts_are_learnt_from_below_a_timestep(rows, limit):
+    """Others keep theirs, and so does everything at 1000, where nothing is limited."""
+    times, shares = (list(column) for column in zip(*rows))
+    found = draft_timesteps(torch.tensor(times), torch.tensor(shares), limit).tolist()
+    assert draft_timesteps(torch.tensor(times), torch.tensor(shares), 1000).tolist() == times
+    for before, share, after in zip(times, shares, found):
+        assert 0 <= after < limit if share else after == before

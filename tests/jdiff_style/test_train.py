@@ -35,7 +35,7 @@ def whole(tmp_path_factory, tiny_base, picture):
             picture(folder / "pack" / style / "images" / f"{name}.png", seed=int(style) + ord(name))
     line = ["train", "--pack", folder / "pack", "--base", tiny_base, *FAST, "--steps", 9, "--checkpoint-every", 2]
     line += ["--grad-accumulation", 2, "--batch-size", 2, "--train-text-encoder", "--decoder-rank-per-style", 1]
-    line += ["--draft-template", "a drawing of {object}", "--drafts", 0.7, "--no-flip", "--grid-steps", 2]
+    line += ["--draft-template", "a drawing of {object}", "--drafts", 0.7, "--grid-steps", 2]
     assert main([str(w) for w in [*line, "--out", folder / "out"]]) == 0
     (run,) = (folder / "out").glob("00000-*")
     return line, run
@@ -309,3 +309,10 @@ def test_strict_refuses_and_without_it_the_count_is_told(jdiff, words, pack_fold
     assert code == 1 and "boat.png: not a picture" in err
     code, _, err = jdiff(*words[:-2], "--steps", 1)
     assert code == 0 and "boat.png" in err and "1 picture file skipped" in err
+
+
+@pytest.mark.parametrize("side, far", [(32, False), (136, True)])
+def test_a_recipe_made_for_another_base_is_noticed(jdiff, words, side, far):
+    """The tiny base draws 64 px."""
+    code, _, err = jdiff(*words, "--steps", 1, "--resolution", side)
+    assert code == 0 and (f"{side} px is far from the 64 px" in err) == far
