@@ -55,8 +55,11 @@ class Drafter:
     """Draws drafts with a base alone, each prompt once: the same object is asked for in many styles."""
 
     def __init__(self, pipeline: Any, options: SamplingOptions):
-        """`pipeline` is a StableDiffusionPipeline without LoRA; of the options, steps, guidance, seed and size are used."""
+        """`pipeline` is a StableDiffusionPipeline without LoRA; of the options, steps, guidance of drafts, seed and size are
+        used.
+        """
         self.pipeline, self.options = pipeline, options
+        self.guidance = options.guidance if options.draft_guidance is None else options.draft_guidance
         pipeline.set_progress_bar_config(disable=True)
         self.kept: dict[str, torch.Tensor] = {}
 
@@ -71,7 +74,7 @@ class Drafter:
                 drawn = self.pipeline(
                     part,
                     num_inference_steps=self.options.steps,
-                    guidance_scale=self.options.guidance,
+                    guidance_scale=self.guidance,
                     height=self.options.height,
                     width=self.options.width,
                     generator=[torch.Generator().manual_seed(noise_seed(self.options.seed, "", text)) for text in part],
@@ -90,6 +93,7 @@ def recipe_sampling(recipe: Recipe) -> SamplingOptions:
         height=recipe.resolution,
         width=recipe.resolution,
         draft_strength=recipe.draft_strength,
+        draft_guidance=recipe.draft_guidance,
     )
 
 

@@ -62,6 +62,7 @@ class SamplingOptions:
         width: likewise.
         lora_scale: how much of the LoRA is merged; 1 as trained, 0 nothing.
         draft_strength: noise on a draft, where a prompt has one: at 1 nothing is left of it, near 0 it stays as it is.
+        draft_guidance: guidance scale of the drafts; None for `guidance`.
     """
 
     steps: int = 50
@@ -72,12 +73,14 @@ class SamplingOptions:
     width: int | None = None
     lora_scale: float = 1.0
     draft_strength: float = 0.5
+    draft_guidance: float | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 1000:
             raise UserError(f"--steps: {self.steps} is outside 1 to 1000; 20 to 100 is usual")
-        if not math.isfinite(self.guidance) or not 0 <= self.guidance <= 100:
-            raise UserError(f"--guidance: {self.guidance} is outside 0 to 100; 7.5 is usual, 1 turns guidance off")
+        for name, scale in (("guidance", self.guidance), ("draft-guidance", self.draft_guidance)):
+            if scale is not None and not 0 <= scale <= 100:  # nor is NaN
+                raise UserError(f"--{name}: {scale} is outside 0 to 100; 7.5 is usual, 1 turns guidance off")
         if self.scheduler != "saved" and self.scheduler not in SCHEDULERS:
             raise UserError(f"--scheduler: {self.scheduler!r} is unknown; choose saved, {', '.join(SCHEDULERS)}")
         if self.seed < 0:

@@ -111,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="noise on a draft: at 1 nothing is left of it, near 0 it stays; without it that of the run, or "
         f"{SamplingOptions.draft_strength}",
     )
+    sampling.add_argument(
+        "--draft-guidance",
+        type=float,
+        metavar="SCALE",
+        help="guidance scale of drafts; without it that of the run, or --guidance",
+    )
     speed = parser.add_argument_group("performance")
     speed.add_argument(
         "--workers",

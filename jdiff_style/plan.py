@@ -67,6 +67,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         width=arguments.width,
         lora_scale=arguments.lora_scale,
         draft_strength=arguments.draft_strength,
+        draft_guidance=arguments.draft_guidance,
     )
     prompting = PromptOptions(
         template=arguments.template,
@@ -178,6 +179,8 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
             filled.draft = recipe.get("draft_template")
         if filled.draft_strength is None:
             filled.draft_strength = recipe.get("draft_strength")
+        if filled.draft_guidance is None:
+            filled.draft_guidance = recipe.get("draft_guidance")
     if filled.guidance is None:
         filled.guidance = SamplingOptions.guidance
     if filled.draft_strength is None:

@@ -145,6 +145,10 @@ class Recipe:
         1000, DATA, "drafts are learnt from at timesteps below this one of 1000; more noise than they are drawn from later, "
         "draft_strength × 1000 and a little, teaches nothing about them", "TIMESTEPS", low=1, high=1000,
     )  # fmt: skip
+    draft_guidance: Optional[float] = field(
+        None, DATA, "guidance scale of drafts, which decide the object; without it grid_guidance", "SCALE", low=0.0,
+        high=100.0,
+    )  # fmt: skip
     draft_strength: float = field(
         0.5, DATA, "noise on a draft when a picture is generated: at 1 nothing is left of it, near 0 it stays", "FACTOR",
         above=0.0, high=1.0,

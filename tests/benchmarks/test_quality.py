@@ -122,10 +122,12 @@ def measured(world, monkeypatch, with_lora, alone=in_grey, totals=(0.5, 0.25), r
     monkeypatch.setattr(
         quality_lora, "draw_words", lambda settings, words, seed: [in_grey(0, OBJECTS.index(w), seed) for w in words]
     )
-    monkeypatch.setattr(
-        quality_lora, "total", lambda settings, pack, files: {
-            "value": totals["alone" in str(next(iter(files.values())))], "why": "", "parts": {"dino": 0.5}}
-    )  # fmt: skip
+
+    def total(settings, pack, files):
+        alone = next(iter(files.values())).parents[1].name.startswith("alone")
+        return {"value": totals[alone], "why": "", "parts": {"dino": 0.5}}
+
+    monkeypatch.setattr(quality_lora, "total", total)
     return quality_lora.measure_lora(world, StandIn())
 
 

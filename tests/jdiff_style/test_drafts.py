@@ -77,6 +77,13 @@ def test_a_draft_is_drawn_once_by_the_base_alone(tiny_base, with_lora):
     assert not torch.allclose(again, other, atol=1e-2)
 
 
+def test_drafts_have_a_guidance_of_their_own(tiny_base):
+    pipeline = load_pipeline(tiny_base, None, WEAK)
+    settings = ({"guidance": 1.0, "draft_guidance": 6.0}, {"guidance": 6.0}, {"guidance": 6.0, "draft_guidance": 1.0})
+    own, same, none = (Drafter(pipeline, SamplingOptions(steps=4, **one)).latents(["a drawing of Ring"]) for one in settings)
+    assert torch.equal(own, same) and not torch.allclose(own, none, atol=1e-2)
+
+
 def test_strength_is_how_far_a_picture_goes_from_its_draft(tiny_base):
     options = [SamplingOptions(steps=10, scheduler="ddim", draft_strength=strength) for strength in (0.1, 0.5, 1.0)]
     pipeline, drafter = load_pipeline(tiny_base, None, options[0]), load_drafter(tiny_base, options[0])
@@ -104,6 +111,13 @@ def test_a_picture_from_a_draft_does_not_depend_on_its_batch(tiny_base, with_lor
 def test_a_template_needs_the_object_and_nothing_else(template):
     with pytest.raises(UserError, match="--draft"):
         PromptOptions(draft=template)
+
+
+@pytest.mark.parametrize("name", ["guidance", "draft_guidance"])
+@pytest.mark.parametrize("scale", [-1, 101, float("nan")])
+def test_a_guidance_that_is_none_is_refused(name, scale):
+    with pytest.raises(UserError, match=f"--{name.replace('_', '-')}: "):
+        SamplingOptions(**{name: scale})
 
 
 @pytest.mark.parametrize("strength", [0, -1, 1.5, float("nan")])
@@ -134,13 +148,14 @@ def test_a_run_says_from_which_drafts_its_pictures_are_made(tiny_base, pack_fold
     """The recipe's, in its grid and for the command; an empty text turns them off."""
     line = ["train", "--pack", pack_folder, "--base", tiny_base, "--out", tmp_path / "runs", "--steps", 1,
             "--resolution", 32, "--rank-per-style", 2, "--grid-steps", 2, "--grid-words", 1, "--drafts", 0.5]  # fmt: skip
-    code, _, err = jdiff(*line, "--draft-template", TEMPLATE, "--draft-strength", 0.7)
+    code, _, err = jdiff(*line, "--draft-template", TEMPLATE, "--draft-strength", 0.7, "--draft-guidance", 3)
     assert code == 0, err
     (run,) = (tmp_path / "runs").glob("0*")
     for options, drafts in ((), True), (("--draft", ""), False):
         code = parallel.main(["--run", str(run), "--out", str(tmp_path / "out"), "--dry-run", *options])
         shown = capsys.readouterr().out
         assert code == 0 and ("from 'a drawing of Ring'" in shown) == drafts and "draft_strength: 0.7" in shown
+        assert "draft_guidance: 3.0" in shown and "guidance: 7.5" in shown
 
 
 def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pack_folder, tmp_path, monkeypatch):
