@@ -195,15 +195,17 @@ def goal_text(row: dict[str, Any], form: str = "{}") -> str:
 
 def card_table(report: dict[str, Any]) -> str:
     """The figures of all measured parts as Markdown."""
-    lines = ["Measured by `python benchmarks/quality.py`; intervals are 95 % over seeds.", "",
+    style = report["parts"].get("lora", {}).get("figures", {}).get("style", {}).get("details", {})
+    seeds = ", ".join(map(str, style.get("seeds", ())))
+    with_seeds = f", LoRAs with seed{'s' * (',' in seeds)} {seeds}" if seeds else ""
+    lines = [f"Measured by `python benchmarks/quality.py`{with_seeds}; intervals are 95 % over seeds.", "",
              "| figure | value | goal | |", "|---|---|---|---|"]  # fmt: skip
     for part in report["parts"].values():
         for row in part["figures"].values():
             word = {None: "", True: "reached", False: "missed"}[row.get("passed")]
             lines.append(f"| {row['text']} | {value_text(row)} | {goal_text(row)} | {word} |")
-    styles = report["parts"].get("lora", {}).get("figures", {}).get("style", {}).get("details", {}).get("per_style", {})
-    if styles:
-        names = ["style named right", "object found", "distance to the true picture", "distance without LoRA"]
+    if styles := style.get("per_style", {}):
+        names = [name for name in next(iter(styles.values())) if name != "tags"]
         lines += ["", f"| style | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
         for style, row in styles.items():
             cells = [value_text({**row[name], "value": row[name]["mean"]}) for name in names]

@@ -142,6 +142,9 @@ def test_a_lora_that_draws_the_truth_reaches_every_goal(world, monkeypatch):
     assert found["style_alone"].value == pytest.approx(1 / 3)  # grey is always taken for the same style
     assert found["nearer"].value == 3 and found["total"].value == 2.0
     assert found["style"].details["per_style"]["01"]["style named right"] == {"mean": 1.0, "interval": [1.0, 1.0]}
+    report = {"parts": {"lora": {"figures": {name: figure.as_json() for name, figure in found.items()}}}}
+    text = quality.card_table(report)
+    assert "with seeds 0, 1, 2;" in text and "| distance of the base alone |" in text and "| 01: " in text
 
 
 def test_pictures_in_the_wrong_style_miss_the_style(world, monkeypatch):
