@@ -195,8 +195,8 @@ def goal_text(row: dict[str, Any], form: str = "{}") -> str:
 
 def card_table(report: dict[str, Any]) -> str:
     """The figures of all measured parts as Markdown."""
-    style = report["parts"].get("lora", {}).get("figures", {}).get("style", {}).get("details", {})
-    seeds = ", ".join(map(str, style.get("seeds", ())))
+    details = report["parts"].get("lora", {}).get("figures", {}).get("style", {}).get("details", {})
+    seeds = ", ".join(map(str, details.get("seeds", ())))
     with_seeds = f", LoRAs with seed{'s' * (',' in seeds)} {seeds}" if seeds else ""
     lines = [f"Measured by `python benchmarks/quality.py`{with_seeds}; intervals are 95 % over seeds.", "",
              "| figure | value | goal | |", "|---|---|---|---|"]  # fmt: skip
@@ -204,7 +204,7 @@ def card_table(report: dict[str, Any]) -> str:
         for row in part["figures"].values():
             word = {None: "", True: "reached", False: "missed"}[row.get("passed")]
             lines.append(f"| {row['text']} | {value_text(row)} | {goal_text(row)} | {word} |")
-    if styles := style.get("per_style", {}):
+    if styles := details.get("per_style", {}):
         names = [name for name in next(iter(styles.values())) if name != "tags"]
         lines += ["", f"| style | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
         for style, row in styles.items():

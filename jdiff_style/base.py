@@ -44,6 +44,11 @@ class Base:
         )
 
 
+def pixels_per_latent(vae: AutoencoderKL) -> int:
+    """How many pixels of a picture's side one of its latents stands for: 8 in Stable Diffusion."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
 def resolve_base(base: str, out: Path) -> Path:
     """The folder of the base model a recipe names; `tiny` makes the random-weight one in `out/tiny-base` once."""
     if base != "tiny":

@@ -171,16 +171,15 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
             filled.lora = arguments.run
         if filled.height is None and filled.width is None:
             filled.height = filled.width = recipe.get("resolution")
-        if filled.template is None:
-            filled.template = recipe.get("caption_template")
-        if filled.guidance is None:
-            filled.guidance = recipe.get("grid_guidance")
-        if filled.draft is None:
-            filled.draft = recipe.get("draft_template")
-        if filled.draft_strength is None:
-            filled.draft_strength = recipe.get("draft_strength")
-        if filled.draft_guidance is None:
-            filled.draft_guidance = recipe.get("draft_guidance")
+        for name, own in (
+            ("template", "caption_template"),
+            ("guidance", "grid_guidance"),
+            ("draft", "draft_template"),
+            ("draft_strength", "draft_strength"),
+            ("draft_guidance", "draft_guidance"),
+        ):
+            if getattr(filled, name) is None:
+                setattr(filled, name, recipe.get(own))
     if filled.guidance is None:
         filled.guidance = SamplingOptions.guidance
     if filled.draft_strength is None:

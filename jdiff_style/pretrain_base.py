@@ -13,6 +13,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from jdiff_style import runs
+from jdiff_style.base import pixels_per_latent
 from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
 from jdiff_style.drafts import draft_timesteps, noise_with_drafts
@@ -46,7 +47,7 @@ class BaseStage(Stage):
         self.tokenizer = load_part(recipe.clip, "clip", CLIPTokenizer)
         self.text_encoder = load_part(recipe.clip, "clip", CLIPTextModel).to(self.device)
         self.text_encoder.requires_grad_(recipe.train_text_encoder).eval()
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        factor = pixels_per_latent(self.vae)
         channels = self.vae.config.latent_channels
         self.scheduler = DDIMScheduler(
             num_train_timesteps=TIMESTEPS,

@@ -25,7 +25,7 @@ from typing import Any, Iterator, Sequence
 import torch
 
 from jdiff_style import checkpoint, lora, runs
-from jdiff_style.base import Base, load_base
+from jdiff_style.base import Base, load_base, pixels_per_latent
 from jdiff_style.captions import make_caption
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
@@ -118,7 +118,7 @@ class Trainer:
         latents, wanted = self.base.unet.config.sample_size, self.recipe.resolution
         if not isinstance(latents, int):  # diffusers allows height and width apart, and none
             return
-        side = latents * 2 ** (len(self.base.vae.config.block_out_channels) - 1)
+        side = latents * pixels_per_latent(self.base.vae)
         if not side / 2 <= wanted <= side * 2:
             log.warning(
                 "resolution: %d px is far from the %d px that this base draws, and it will hardly know its objects; "
