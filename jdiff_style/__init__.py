@@ -21,8 +21,10 @@ def _begin_hub_cache() -> None:
     diffusers puts a file of its own into the folder when it is imported. transformers, imported after it, then takes
     the new folder for one of the year 2022 and warns that every `from_pretrained()` will very likely fail.
     """
-    from huggingface_hub.constants import HF_HUB_CACHE
-
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ModuleNotFoundError:
+        return  # where no model can be loaded: the emoji are drawn in an environment without such libraries
     cache = Path(HF_HUB_CACHE)
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -172,7 +172,15 @@ def _data(card: dict[str, Any], data: Any, licensed: bool) -> str:
         f"## Data\n{card['training_pictures']} pictures of {data.side} px for training, {card['held_out_pictures']} of "
         f"objects that were held out. Training pictures by style: {styles}. SHA-256 of the data: "
         f"`{card['versions']['inputs'].get('data', 'unknown')}`. {licences}{_appearances(card['recipe'], data.styles[0])}"
+        f"{_paintings(card['recipe'])}"
     )
+
+
+def _paintings(recipe: dict[str, Any]) -> str:
+    if not recipe.get("paintings"):
+        return ""
+    said = ", and the caption said that and named their main colors" if recipe["stage"] == "base" else ""
+    return f" Of the pictures, {recipe['paintings']:.0%} was paintings of these by a style transfer network{said}."
 
 
 def _appearances(recipe: dict[str, Any], style: str) -> str:
@@ -192,7 +200,8 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     shown = ("batch_size", "learning_rate", "warmup_steps", "cooldown_steps", "weight_decay", "ema_decay", "mixed_precision",
              "seed")  # fmt: skip
     # What was learnt from, where it was not the pictures as they are; the next training's card still says so.
-    changed = [name for name in ("appearances", "appearance_style", "drafts") if recipe.get(name)]
+    others = ("appearances", "appearance_style", "paintings", "drafts", *["draft_timesteps"] * bool(recipe.get("drafts")))
+    changed = [name for name in others if recipe.get(name)]
     settings = ", ".join(f"{name} {recipe[name]}" for name in (*shown, *changed))
     weights = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in card["parameters"].items())
     sessions = [

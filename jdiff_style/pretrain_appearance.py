@@ -12,23 +12,10 @@ from typing import Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
+from jdiff_style.colours import COLOURS
 from jdiff_style.pretrain_augment import LUMA, to_bytes
 from jdiff_style.pretrain_data import choose_template
 
-COLOURS = {
-    "black": (15, 15, 20),
-    "white": (250, 250, 250),
-    "gray": (128, 128, 128),
-    "red": (215, 50, 45),
-    "orange": (240, 140, 40),
-    "yellow": (250, 215, 70),
-    "ochre": (200, 155, 80),
-    "brown": (115, 75, 45),
-    "green": (70, 160, 75),
-    "blue": (50, 100, 200),
-    "purple": (125, 70, 175),
-    "pink": (240, 135, 180),
-}
 LINES, TONES = ("lineart", "bold outline"), ("gray", "pale", "two colors")
 SURFACES = ("grain", "soft", "hatched", "few colors")
 PARTS = ("lines", "tone", "inverted", "ground", "surface")
@@ -102,9 +89,8 @@ def change(picture: np.ndarray, appearance: Appearance) -> np.ndarray:
     return to_bytes(levels)
 
 
-def make_caption(appearance: Appearance, word: str, rng: np.random.Generator) -> str:
-    """A caption in one of `TEMPLATES`, the words of the appearance in random order."""
-    words = appearance.words
+def make_caption(words: Sequence[str], word: str, rng: np.random.Generator) -> str:
+    """A caption in one of `TEMPLATES`, the words of an appearance in random order."""
     shuffled = ", ".join(words[i] for i in rng.permutation(len(words)))
     return choose_template(TEMPLATES, rng).format(words=shuffled, object=word)
 

@@ -18,19 +18,24 @@ from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
 from jdiff_style.drafts import draft_timesteps, noise_with_drafts
 from jdiff_style.errors import UserError
-from jdiff_style.hashes import SUMS_FILE, check_sums
+from jdiff_style.finished_models import load_part, model_folder
+from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.kept_array import kept_array
 from jdiff_style.losses import make_loss
 from jdiff_style.pretrain_appearance import Appearance, change, draw_appearance
 from jdiff_style.pretrain_appearance import make_caption as changed_caption
 from jdiff_style.pretrain_data import make_caption, plain_caption, to_pixels
+from jdiff_style.pretrain_paintings import Paintings
 from jdiff_style.pretrain_recipe import TIMESTEPS, BaseRecipe
-from jdiff_style.pretrain_stage import RESULT, Stage, half_copy
+from jdiff_style.pretrain_stage import Stage, half_copy
 from jdiff_style.progress import Progress
 from jdiff_style.sample_sheet import sample_sheet
+from jdiff_style.widen import take_over
 
 BATCH, VALIDATION_STREAM, APPEARANCE_STREAM = 32, 201, 203
+ENCODER = ("encoder.", "quant_conv.")
 LATENTS_FILE, CHANGED_FILE, WORDS_FILE = "latents.npy", "changed.npy", "words.txt"
+PAINTED_FILE = "painted.npy"
 
 
 class BaseStage(Stage):
@@ -89,26 +94,27 @@ class BaseStage(Stage):
             self.rates = {"text_encoder": recipe.text_rate}
             # The last layer norm is used; what follows it in CLIPModel (the projection) is not part of CLIPTextModel.
         self.criterion = make_loss(recipe.prediction_type, self.scheduler.alphas_cumprod, recipe.min_snr_gamma)
-        self.latents = self.changed = np.empty(0, dtype=np.float32)
+        self.latents = self.changed = self.painted = np.empty(0, dtype=np.float32)
         self.place = {int(number): place for place, number in enumerate(self.data.train)}
         self.shown = self.data.counterparts(recipe.appearance_style) if recipe.appearances or recipe.drafts else {}
+        self.paintings = Paintings(self.data) if recipe.paintings else None
+        if self.paintings is not None:
+            self.paintings.check(self.data)
         self.before = model_folder(recipe.base, "base") if recipe.base else None
         if recipe.base:
             self._go_on_from(load_part(recipe.base, "base", StableDiffusionPipeline))
 
     def _go_on_from(self, pipeline: Any) -> None:
         """Take over the weights of a finished base; UserError if its sizes or its latents are others."""
-        pairs = {"unet": self.unet, "text_encoder": self.text_encoder, "vae": self.vae}
-        for name, module in pairs.items():
-            theirs, ours = getattr(pipeline, name).state_dict(), module.state_dict()
-            shapes = {key: tuple(value.shape) for key, value in ours.items()}
-            if {key: tuple(value.shape) for key, value in theirs.items()} != shapes:
-                raise UserError(f"base: its {name} has other layers than this recipe's; name a base of the same recipe")
-            encoder = {key for key in ours if key.startswith(("encoder.", "quant_conv."))} if name == "vae" else set()
-            if any(not torch.equal(theirs[key].cpu(), ours[key].cpu()) for key in encoder):
-                raise UserError("base: it was trained on the latents of another autoencoder; name that one with --vae")
-            if name != "vae":
-                module.load_state_dict(theirs)
+        take_over(self.unet, pipeline.unet.state_dict(), "base: its unet")
+        take_over(self.text_encoder, pipeline.text_encoder.state_dict(), "base: its text_encoder")
+        theirs, ours = pipeline.vae, self.vae
+        if theirs.config.latent_channels < ours.config.latent_channels:
+            return  # one that went on from theirs; how near its first latents are to theirs shows in the first losses
+        encoders = [{name: value.cpu() for name, value in vae.state_dict().items() if name.startswith(ENCODER)}
+                    for vae in (theirs, ours)]  # fmt: skip
+        if set(encoders[0]) != set(encoders[1]) or not all(torch.equal(encoders[0][n], encoders[1][n]) for n in encoders[0]):
+            raise UserError("base: it was trained on the latents of another autoencoder; name that one with --vae")
 
     def inputs(self) -> dict[str, str]:
         """Fingerprints of the data, of the words and of both finished models."""
@@ -117,7 +123,10 @@ class BaseStage(Stage):
             files["words"] = Path(self.recipe.words)
         if self.before is not None:
             files["base"] = self.before / SUMS_FILE
-        return {**super().inputs(), **{name: sha256(file) for name, file in files.items()}}
+        own = {name: sha256(file) for name, file in files.items()}
+        if self.paintings is not None:
+            own["paintings"] = self.paintings.fingerprint()
+        return {**super().inputs(), **own}
 
     def prepare(self, run: Path) -> None:
         """Encode every picture once, and its changed copies if there are to be any; both are kept in the run folder for
@@ -126,6 +135,11 @@ class BaseStage(Stage):
         self.latents = kept_array(run / LATENTS_FILE, self.encode_all)
         if self.recipe.appearances:
             self.changed = kept_array(run / CHANGED_FILE, self.encode_changed)
+        if self.paintings is not None:
+            images = self.paintings.images
+            self.painted = kept_array(
+                run / PAINTED_FILE, lambda: self._encode(len(images), lambda n: images[n], "encoding paintings")
+            )
 
     def encode_all(self) -> np.ndarray:
         """The latents of all pictures, scaled to unit variance."""
@@ -175,10 +189,14 @@ class BaseStage(Stage):
         shares = torch.zeros(len(numbers))
         for row, (number, draw) in enumerate(zip(numbers, draws)):
             item = self.data.items[number]
-            if recipe.appearances and draw.random() < recipe.appearances:
+            kind = draw.random() if recipe.appearances or recipe.paintings else 1.0
+            if kind < recipe.appearances:
                 copy = int(draw.integers(recipe.appearance_copies))
                 latents[row] = self.changed[copy, self.place[int(number)]]
-                caption = changed_caption(self.appearance(copy, int(number)), item.object, draw)
+                caption = changed_caption(self.appearance(copy, int(number)).words, item.object, draw)
+            elif self.paintings is not None and kind < recipe.appearances + recipe.paintings:
+                painting, words = self.paintings.choose(item.object, draw)
+                latents[row], caption = self.painted[painting], changed_caption(words, item.object, draw)
             else:
                 caption = make_caption(item, draw, recipe.keywords, recipe.plain_captions)
             captions.append("" if draw.random() < recipe.drop_caption else caption)
@@ -282,31 +300,3 @@ def spread_timesteps(count: int, generator: torch.Generator, power: float = 1.0)
     """
     places = ((torch.arange(count) + torch.rand(count, generator=generator)) / count) ** power * TIMESTEPS
     return places.to(torch.int64).clamp(max=TIMESTEPS - 1)[torch.randperm(count, generator=generator)]
-
-
-def model_folder(place: str | None, field: str) -> Path:
-    """The exported model that a recipe names: the folder itself, or the result inside a finished run."""
-    if place is None:
-        raise UserError(f"{field}: none given; name a finished {field} run or the folder it was exported to with --{field}")
-    folder = Path(place)
-    if (folder / runs.RECIPE_FILE).is_file():
-        folder = folder / RESULT
-        if not folder.is_dir():
-            raise UserError(
-                f"{field}: the run {place} is not finished; go on with `jdiff train --resume`, or take its present state "
-                f"with `jdiff export` and name that folder"
-            )
-    if not (folder / SUMS_FILE).is_file():
-        raise UserError(f"{field}: {folder} has no {SUMS_FILE}; name a finished {field} run or an exported folder")
-    return folder
-
-
-def load_part(place: str | None, field: str, kind: Any) -> Any:
-    """The model or tokenizer in a finished stage's folder, in float32; UserError if it is missing or damaged."""
-    folder = model_folder(place, field)
-    check_sums(folder, field)
-    try:
-        return kind.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{field}: cannot load {folder} as a {kind.__name__}: {reason}") from error

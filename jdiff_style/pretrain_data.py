@@ -23,6 +23,8 @@ from jdiff_style.errors import UserError
 IMAGES_FILE, METADATA_FILE = "images.npy", "metadata.jsonl"
 # The same for pictures in styles that are never trained on.
 OTHER_STYLES = ("styles.npy", "styles.jsonl")
+# And for paintings of training objects, whose style is some words with commas between them.
+PAINTINGS = ("paintings.npy", "paintings.jsonl")
 # Share of the captions written in each way; {words} are the object and some keywords in random order, and with {style}
 # before them the style is shuffled among them. A pack's captions name the object anywhere, after trigger and tags, so it
 # must be understood at every place. Without the style's word any style is right.

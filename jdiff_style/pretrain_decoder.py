@@ -12,12 +12,13 @@ from PIL import Image
 
 from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import derive_seed
+from jdiff_style.finished_models import load_part, model_folder
 from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.kept_array import kept_array
 from jdiff_style.losses import pixel_loss
 from jdiff_style.pretrain_appearance import Appearance, change, draw_appearance, make_caption
 from jdiff_style.pretrain_augment import alter
-from jdiff_style.pretrain_base import WORDS_FILE, load_part, make_pipeline, model_folder
+from jdiff_style.pretrain_base import WORDS_FILE, make_pipeline
 from jdiff_style.pretrain_data import evenly, plain_caption, to_pictures, to_pixels
 from jdiff_style.pretrain_recipe import DecoderRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
@@ -103,7 +104,7 @@ class DecoderStage(Stage):
         item, (appearance, rng) = self.data.items[number], self.appearance(draw, number)
         if appearance is None:
             return plain_caption(item.style, item.object)
-        return make_caption(appearance, item.object, rng)
+        return make_caption(appearance.words, item.object, rng)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The scalar to minimise at `step` (from 0), and its terms."""

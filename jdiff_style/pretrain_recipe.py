@@ -122,6 +122,14 @@ class VaeRecipe(MeasuredRecipe, PixelRecipe):
         low=4, high=4096,
     )  # fmt: skip
     latent_channels: int = field(4, MODEL, "channels of a latent", "CHANNELS", low=1, high=64)
+    base: Optional[str] = field(
+        None, MAIN, "go on from this autoencoder, which may have fewer latent_channels; a vae run, or the folder it was "
+        "exported to", "FOLDER", path=True,
+    )  # fmt: skip
+    keep_latents: float = field(
+        0.0, HYPER, "weight of the mean squared difference between the first latents and those of base; a UNet trained on "
+        "them can then go on, too", "FACTOR", low=0.0, high=1e3,
+    )  # fmt: skip
     layers: int = field(1, MODEL, "residual blocks of a level (the decoder has one more)", "BLOCKS", low=1, high=8)
     norm_groups: int = field(8, MODEL, "groups of a normalisation", "GROUPS", low=1, high=256)
     kl_weight: float = field(
@@ -140,11 +148,17 @@ class VaeRecipe(MeasuredRecipe, PixelRecipe):
         0, HYPER, "latent_noise and coarse_latents begin after so many steps", "STEPS", low=0, high=10**9
     )
     flip: bool = field(True, DATA, "flip half of the pictures")
+    paintings: float = field(
+        0.0, DATA, "share of pictures that are paintings of training objects instead, from paintings.npy in data",
+        "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
 
     def check(self) -> None:
         """Raise UserError for fields that contradict each other."""
         super().check()
         _divides("channels", self.channels, self.norm_groups)
+        if self.keep_latents and not self.base:
+            raise UserError("keep_latents: without base there are none to keep; name an autoencoder with --base")
         if self.latent_noise and self.batch_size < 2:
             raise UserError("latent_noise: half of a batch gets it, and batch_size is 1; take a larger batch, or no noise")
 
@@ -253,6 +267,10 @@ class BaseRecipe(TextRecipe, SheetRecipe):
         1000, DATA, "drafts are learnt from at timesteps below this one of 1000; more noise than pictures are drawn from "
         "later teaches nothing about them", "TIMESTEPS", low=1, high=1000,
     )  # fmt: skip
+    paintings: float = field(
+        0.0, DATA, "share of pictures that are paintings of the same object instead, from paintings.npy in data, with words "
+        "for how it is painted in the caption", "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
     appearance_style: Optional[str] = field(None, DATA, APPEARANCE_STYLE, "STYLE")
     appearance_copies: int = field(12, DATA, "changed copies for each picture", "COPIES", low=1, high=1000)
     drop_caption: float = field(
@@ -269,6 +287,8 @@ class BaseRecipe(TextRecipe, SheetRecipe):
             raise UserError(
                 f"attention: {len(self.attention)} levels, but channels has {len(self.channels)}; give one number for each"
             )
+        if self.appearances + self.paintings > 1:
+            raise UserError(f"paintings: {self.paintings} and appearances {self.appearances} are together more than all")
         if not any(self.attention):
             raise UserError("attention: no level attends to the text; set at least one to 1")
 

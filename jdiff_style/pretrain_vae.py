@@ -11,12 +11,17 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch.nn.functional import avg_pool2d
 
+from jdiff_style.checkpoint import sha256
 from jdiff_style.errors import UserError
+from jdiff_style.finished_models import load_part, model_folder
+from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.losses import pixel_loss
 from jdiff_style.pretrain_augment import alter
 from jdiff_style.pretrain_data import OTHER_STYLES, evenly, read_pictures, to_pictures, to_pixels
+from jdiff_style.pretrain_paintings import Paintings
 from jdiff_style.pretrain_recipe import VaeRecipe
 from jdiff_style.pretrain_stage import Stage, half_copy
+from jdiff_style.widen import take_over
 
 SHEET, BATCH, SCALING_IMAGES = 12, 32, 1024
 
@@ -57,15 +62,30 @@ class VaeStage(Stage):
             norm_num_groups=recipe.norm_groups,
         ).to(self.device)
         self.parts = {"vae": self.vae}
+        self.paintings = Paintings(self.data) if recipe.paintings else None
+        if recipe.base:
+            self.before = model_folder(recipe.base, "base")
+            self.start = load_part(recipe.base, "base", AutoencoderKL).to(self.device).requires_grad_(False).eval()
+            take_over(self.vae, self.start.state_dict(), "base: it")
         self.others = read_pictures(Path(recipe.measure), *OTHER_STYLES, "measure") if recipe.measure else None
         if self.others is not None and self.others[0].shape[1] != self.data.side:
             raise UserError(f"measure: its pictures are {self.others[0].shape[1]} px wide, those of data {self.data.side}")
+
+    def inputs(self) -> dict[str, str]:
+        """Fingerprints of the data, of the paintings and of the autoencoder that it goes on from."""
+        base = {"base": sha256(self.before / SUMS_FILE)} if self.before is not None else {}
+        paintings = {"paintings": self.paintings.fingerprint()} if self.paintings is not None else {}
+        return {**super().inputs(), **base, **paintings}
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The scalar to minimise at `step` (from 0), and its terms."""
         recipe = self.recipe
         numbers, draws = self.data.numbers(step, recipe.batch_size)
         chosen = self.data.images[numbers]
+        if self.paintings is not None:
+            for place, draw in enumerate(draws):
+                if draw.random() < recipe.paintings:
+                    chosen[place] = self.paintings.images[int(draw.integers(len(self.paintings.images)))]
         if recipe.flip:
             turned = np.array([draw.random() < 0.5 for draw in draws])
             chosen[turned] = chosen[turned, :, ::-1]
@@ -75,6 +95,7 @@ class VaeStage(Stage):
                     chosen[place] = alter(chosen[place], draw)
         pictures = torch.from_numpy(to_pixels(chosen)).to(self.device)
         with self.autocast():
+            full = pictures
             mean, log_variance = self.vae.encode(pictures).latent_dist.parameters.chunk(2, dim=1)
             mean, log_variance = mean.to(torch.float32), log_variance.to(torch.float32).clamp(-30.0, 20.0)
             generator = self.generator(step)
@@ -90,7 +111,17 @@ class VaeStage(Stage):
             decoded = self.vae.decode(latents).sample
         loss, terms = pixel_loss(decoded, pictures, recipe.pixel_weights, generator)
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
-        return loss + recipe.kl_weight * divergence, {**terms, "kl": divergence}
+        terms["kl"] = divergence
+        if recipe.keep_latents:
+            terms["kept"] = self.moved(full, mean)
+            loss = loss + recipe.keep_latents * terms["kept"]
+        return loss + recipe.kl_weight * divergence, terms
+
+    def moved(self, pictures: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """How far the first latents are from those that the autoencoder before had for these pictures: mean square."""
+        with torch.no_grad(), self.autocast():
+            before = self.start.encode(pictures).latent_dist.mean.to(torch.float32)
+        return ((mean[:, : before.shape[1]] - before) ** 2).mean()
 
     def validate(self) -> dict[str, float]:
         """`psnr` of held-out and `psnr_train` of training pictures: see `psnr`; plus the spread of the latents.
@@ -146,8 +177,14 @@ class VaeStage(Stage):
         return Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows], axis=0))
 
     def export(self, folder: Path) -> None:
-        """AutoencoderKL in diffusers layout, float16, with the scaling factor that gives latents unit variance."""
-        self.vae.register_to_config(scaling_factor=round(1.0 / self.latent_std(SCALING_IMAGES), 5))
+        """AutoencoderKL in diffusers layout, float16, with the scaling factor that gives latents unit variance; if it went
+        on from another, with that one's, as the first latents are the same.
+        """
+        if self.before is None:
+            factor = round(1.0 / self.latent_std(SCALING_IMAGES), 5)
+        else:
+            factor = self.start.config.scaling_factor
+        self.vae.register_to_config(scaling_factor=factor)
         half_copy(self.vae).save_pretrained(str(folder))
 
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "data" / "build" / "emoji"
 MANIFEST = ROOT / "data" / "emoji-manifest.json.gz"
 PACKS = ROOT / "data" / "packs"
+WORDS = ROOT / "data" / "recipes" / "emoji-words.txt"
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -24,6 +25,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="build folder (data/build/emoji)")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="downloaded packages (packages/ in the build folder)")
+    parser.add_argument(
+        "--paintings", type=int, default=0, metavar="COUNT", help="also paint each object of --words in COUNT styles of the "
+        "painting network that are in no pack, for the base to learn from"
+    )  # fmt: skip
+    parser.add_argument("--words", type=Path, default=WORDS, metavar="FILE", help="what is painted (emoji-words.txt)")
     parser.add_argument("--base-only", action="store_true", help="leave out the held-out styles")
     parser.add_argument("--check", action="store_true", help="compare the build with the committed manifest; draw nothing")
     parser.add_argument(
@@ -31,6 +37,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be drawn, and stop")
     options = parser.parse_args(arguments)
+    if not 0 <= options.paintings <= 24:
+        parser.error(f"--paintings: {options.paintings} is not between 0 and 24, the styles that there are")
     if options.base_only and (options.release or options.check):
         parser.error("--base-only leaves out pictures that --release and --check need; drop one of them")
     options.cache = options.cache or options.out / "packages"
@@ -50,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def make(options: argparse.Namespace) -> int:
-    from . import build, manifest, style_packs
+    from . import build, manifest, paintings, style_packs
 
     jobs = build.pending(options.out, options.base_only)
     if options.dry_run:
@@ -58,7 +66,12 @@ def make(options: argparse.Namespace) -> int:
             print(f"would draw {build.FILES[name][0]} in {options.out}: {', '.join(style.key for style in styles)}")
     else:
         build.build(options.out, options.cache, jobs)
-    if not jobs:
+    painted = False
+    if options.paintings and options.dry_run:
+        print(f"would paint the objects of {options.words} in {options.paintings} styles each, if they are not there yet")
+    elif options.paintings:
+        painted = paintings.paint(options.out, options.cache, options.words, options.paintings)
+    if not jobs and not painted:
         print(f"{options.out} is up to date")
     if options.release and not options.dry_run:
         manifest.write(manifest.describe(options.out), MANIFEST)

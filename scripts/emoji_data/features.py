@@ -19,10 +19,10 @@ from jdiff_style import runs
 from jdiff_style.checkpoint import sha256
 from jdiff_style.dataset import PICTURE, derive_seed
 from jdiff_style.errors import UserError
+from jdiff_style.finished_models import load_part
 from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.picture_features import FEATURES_INFO, features_file
 from jdiff_style.pretrain_augment import alter
-from jdiff_style.pretrain_base import load_part
 from jdiff_style.pretrain_data import IMAGES_FILE, METADATA_FILE, OTHER_STYLES, read_pictures, to_pictures, to_pixels
 from jdiff_style.progress import Progress
 

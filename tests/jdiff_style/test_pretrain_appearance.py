@@ -83,7 +83,7 @@ def test_an_appearance_follows_from_its_generator_and_has_a_word_for_each_change
         assert {getattr(appearance, part) for appearance in found} == {"", *kinds}
     named = []
     for seed, appearance in enumerate(found[:50]):
-        caption = make_caption(appearance, "red_thing", np.random.default_rng(seed))
+        caption = make_caption(appearance.words, "red_thing", np.random.default_rng(seed))
         assert all(word in caption for word in appearance.words)
         named.append("red_thing" in caption)
         assert (change(disc(), appearance) == change(disc(), appearance)).all()

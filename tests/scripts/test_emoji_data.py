@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from jdiff_style.errors import UserError
 from jdiff_style.packs import load_pack
-from scripts.emoji_data import build, catalogue, command, manifest, packages, render, style_packs, styles
+from scripts.emoji_data import build, catalogue, command, manifest, packages, paintings, render, style_packs, styles
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKS = {"emoji-8": 8, "emoji-2": 2}
@@ -232,6 +232,10 @@ class FakeSources:
         return lambda thing: np.full((128, 128, 3), 10 * seed + int(thing.hexcode), np.uint8)
 
 
+    def draw(self, source, thing, size):
+        return np.full((size, size, 3), int(thing.hexcode), np.uint8)
+
+
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setattr(build, "Sources", FakeSources)
@@ -286,3 +290,30 @@ def test_manifest_file_is_the_same_for_the_same_content(tmp_path):
     (tmp_path / "a").write_bytes(b"no gzip")
     with pytest.raises(UserError, match="restore it with git"):
         manifest.read(tmp_path / "a")
+
+
+def test_paintings_are_of_styles_that_no_pack_uses(tmp_path, fake, monkeypatch, capsys):
+    asked = []
+
+    def painted(picture, number):
+        assert picture.shape == (256, 256, 3)
+        asked.append(number)
+        return np.full((128, 128, 3), (0, 0, 200), np.uint8)
+
+    monkeypatch.setattr(paintings, "Sources", fake)
+    monkeypatch.setattr(paintings, "fingerprint", lambda: "f" * 64)
+    monkeypatch.setattr(paintings.styles, "painted", painted)
+    words = tmp_path / "words.txt"
+    words.write_text("thing 1\nthing 2\n")
+    arguments = ["--out", str(tmp_path / "out"), "--base-only", "--words", str(words), "--paintings", "20"]
+    assert command.main(arguments) == 0
+    assert not set(asked) & {18, 19} and len(asked) == 40 and len(set(asked[:20])) == 20
+    rows = [json.loads(line) for line in (tmp_path / "out/paintings.jsonl").read_text().splitlines()]
+    assert np.load(tmp_path / "out/paintings.npy").shape == (40, 128, 128, 3)
+    assert [row["object"] for row in rows[::20]] == ["thing 1", "thing 2"]
+    assert rows[0]["style"] == f"painting {asked[0]}, brush strokes, blue and black" and rows[0]["split"] == "train"
+    capsys.readouterr()
+    assert command.main(arguments) == 0 and len(asked) == 40
+    assert "up to date" in capsys.readouterr().out
+    words.write_text("thing 0\n")  # held out
+    assert command.main(arguments) == 1 and "names 'thing 0'" in capsys.readouterr().err
