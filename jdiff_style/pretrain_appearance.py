@@ -16,8 +16,10 @@ from jdiff_style.colours import COLOURS
 from jdiff_style.pretrain_augment import LUMA, to_bytes
 from jdiff_style.pretrain_data import choose_template
 
-LINES, TONES = ("lineart", "bold outline"), ("gray", "pale", "two colors")
-SURFACES = ("grain", "soft", "hatched", "few colors")
+LINES, TONES = ("lineart", "bold outline", "colored lines"), ("gray", "pale", "two colors")
+SURFACES = ("grain", "soft", "hatched", "few colors", "blocks", "soft light", "glow")
+# These surfaces go without lines: with them they would come near to styles of packs, which a base is not to have seen.
+WITHOUT_LINES = ("blocks", "glow")
 PARTS = ("lines", "tone", "inverted", "ground", "surface")
 # How often one, two or three of the parts are changed. What one word does is learnt sooner from pictures that nothing else
 # was done to, and with more than three changes hardly anything of the object is left to learn from.
@@ -45,6 +47,8 @@ class Appearance:
         """The names of all changes."""
         tone = f"{self.colours[0]} and {self.colours[1]}" if self.tone == "two colors" else self.tone
         ground = f"{self.ground} background" if self.ground else ""
+        if self.surface == "glow" and not ground:
+            ground = "dark background"
         return [word for word in (self.lines, tone, "inverted" * self.inverted, ground, self.surface) if word]
 
 
@@ -58,14 +62,15 @@ def draw_appearance(rng: np.random.Generator) -> Appearance:
         choice = choices[int(rng.integers(len(choices)))]
         return choice if part in changed else ""
 
+    lines, surface = choose("lines", LINES), choose("surface", SURFACES)
     one, other = sorted(rng.permutation(len(names))[:2], key=lambda n: float(np.dot(COLOURS[names[n]], LUMA)))
     return Appearance(
-        lines=choose("lines", LINES),
+        lines="" if surface in WITHOUT_LINES else lines,
         tone=choose("tone", TONES),
         colours=(names[one], names[other]),
         inverted="inverted" in changed,
         ground=choose("ground", names),
-        surface=choose("surface", SURFACES),
+        surface=surface,
         seed=int(rng.integers(2**31)),
     )
 
@@ -84,7 +89,11 @@ def change(picture: np.ndarray, appearance: Appearance) -> np.ndarray:
     if appearance.ground:
         ground = np.clip(_colour(appearance.ground) + rng.normal(0.0, 0.04, 3).astype(np.float32), 0.0, 1.0)
         levels = levels * (1.0 - white) + ground * white
-    if appearance.surface:
+    if appearance.surface == "glow" and not appearance.ground:
+        levels = levels * (1.0 - white) + rng.uniform(0.0, 0.15, 3).astype(np.float32) * white  # nothing shines on white
+    if appearance.surface == "soft light":
+        levels = _lit(levels, 1.0 - white)
+    elif appearance.surface:
         levels = _surface(levels, appearance.surface, rng)
     return to_bytes(levels)
 
@@ -100,7 +109,7 @@ def _colour(name: str) -> np.ndarray:
 
 
 def _lines(picture: np.ndarray, levels: np.ndarray, kind: str) -> np.ndarray:
-    """Dark lines where the picture has edges: alone on white, or thicker and over the picture."""
+    """Lines where the picture has edges: dark ones alone on white or thicker and over the picture, or in its colours."""
     smooth = Image.fromarray(picture).convert("L").filter(ImageFilter.GaussianBlur(0.8))
     edges = np.array(smooth.filter(ImageFilter.FIND_EDGES))
     edges[[0, -1]], edges[:, [0, -1]] = 0, 0  # the filter leaves the border as it was
@@ -108,6 +117,10 @@ def _lines(picture: np.ndarray, levels: np.ndarray, kind: str) -> np.ndarray:
     if bold:
         image = image.filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.GaussianBlur(0.6))
     ink = np.clip(np.asarray(image, dtype=np.float32)[:, :, None] / np.float32(255.0) * 4.0, 0.0, 1.0)
+    if kind == "colored lines":
+        # The darkest nearby: at the rim, where the white begins, it is the object's own colour.
+        darkest = Image.fromarray(picture).filter(ImageFilter.MinFilter(5))
+        return 1.0 - ink * (1.0 - np.asarray(darkest, dtype=np.float32) / np.float32(255.0))
     return levels * (1.0 - ink) if bold else np.repeat(1.0 - ink, 3, axis=2)
 
 
@@ -126,11 +139,34 @@ def _surface(levels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndar
     if kind == "grain":
         return levels + rng.normal(0.0, 0.05, (side // 2, side // 2, 1)).repeat(2, axis=0).repeat(2, axis=1)
     if kind == "soft":
-        blurred = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(2.0 * side / 128))
-        return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
+        return _blurred(levels, 2.0 * side / 128)
     if kind == "hatched":
         angle, period = rng.uniform(0.0, np.pi), rng.uniform(5.0, 9.0)
         ys, xs = np.mgrid[:side, :side]
         wave = np.cos(2 * np.pi / period * (xs * np.cos(angle) + ys * np.sin(angle)))
         return levels + (0.35 * wave * (1.0 - levels @ LUMA))[:, :, None]
+    if kind == "blocks":
+        block = side // int(rng.choice([cells for cells in (16, 32) if side % cells == 0] or [side]))
+        means = levels.reshape(side // block, block, side // block, block, 3).mean(axis=(1, 3))
+        return means.repeat(block, axis=0).repeat(block, axis=1)
+    if kind == "glow":
+        spread = [_blurred(levels, sigma * side / 128) for sigma in (2.0, 6.0)]
+        return 1.0 - (1.0 - levels) * (1.0 - 0.7 * spread[0]) * (1.0 - 0.7 * spread[1])
     return np.round(levels * 2.0) / 2.0
+
+
+def _lit(levels: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """As if the object were round and lit from above on the left: lighter there, darker below, with a spot that shines."""
+    side = len(levels)
+    height = _blurred(np.repeat(inside, 3, axis=2), 9.0 * side / 128)[:, :, :1]
+    slope = (np.gradient(height, axis=0) + np.gradient(height, axis=1)) * side / 128
+    light = 7.0 * slope * inside
+    lit = levels * (1.0 + np.clip(light, -0.5, 0.0)) + (1.0 - levels) * 0.6 * np.clip(light, 0.0, 1.0)
+    spot = np.clip((light - 0.6 * float(light.max())) / max(0.4 * float(light.max()), 1e-6), 0.0, 1.0)
+    return lit + (1.0 - lit) * 0.6 * _blurred(np.repeat(spot, 3, axis=2), 1.0 * side / 128)
+
+
+def _blurred(levels: np.ndarray, sigma: float) -> np.ndarray:
+    """A Gaussian blur of so many px."""
+    blurred = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(sigma))
+    return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
