@@ -255,11 +255,14 @@ def from_drafts(pipeline: Any, drafts: torch.Tensor, strength: float) -> tuple[A
 
     `drafts` are latents as the UNet takes them, batch × c × h × w.
     """
-    from diffusers import StableDiffusionImg2ImgPipeline
+    import torch
 
-    made = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
+    from jdiff_style.draft_pipeline import DraftPipeline
+
+    made = DraftPipeline(**pipeline.components, requires_safety_checker=False)
     made.set_progress_bar_config(disable=True)
-    return made, {"image": drafts.to(pipeline.unet.device, pipeline.unet.dtype), "strength": strength}
+    made.drafts = drafts
+    return made, {"image": torch.zeros((len(drafts), 3, 8, 8)), "strength": strength}
 
 
 def cut_prompts(pipeline: DiffusionPipeline, prompts: Sequence[Prompt]) -> list[Prompt]:

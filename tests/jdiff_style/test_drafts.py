@@ -241,3 +241,34 @@ def test_drafts_are_learnt_from_below_a_timestep(rows, limit):
     assert draft_timesteps(torch.tensor(times), torch.tensor(shares), 1000).tolist() == times
     for before, share, after in zip(times, shares, found):
         assert 0 <= after < limit if share else after == before
+
+
+def test_pictures_from_drafts_are_those_of_diffusers_and_latents_may_have_any_number_of_channels(tiny_base):
+    from diffusers import AutoencoderKL, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline, UNet2DConditionModel
+
+    from jdiff_style.generate import from_drafts
+
+    pipeline = StableDiffusionPipeline.from_pretrained(str(tiny_base))
+    side = pipeline.unet.config.sample_size
+    words = {"prompt": ["a ring", "a hotel"], "num_inference_steps": 4, "guidance_scale": 2.0, "output_type": "np"}
+
+    def draw(made, **start):
+        made.set_progress_bar_config(disable=True)
+        return made(**words, generator=[torch.Generator().manual_seed(n) for n in (1, 2)], **start).images
+
+    drafts = torch.randn((2, 4, side, side), generator=torch.Generator().manual_seed(0))
+    made, start = from_drafts(pipeline, drafts, 0.5)
+    known = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
+    expected = draw(known, image=drafts, strength=0.5)
+    assert (draw(made, **start) == expected).all()
+
+    parts = pipeline.components
+    parts["vae"] = AutoencoderKL.from_config({**parts["vae"].config, "latent_channels": 6})
+    parts["unet"] = UNet2DConditionModel.from_config({**parts["unet"].config, "in_channels": 6, "out_channels": 6})
+    wide = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    drafts = torch.randn((2, 6, side, side), generator=torch.Generator().manual_seed(0))
+    made, start = from_drafts(wide, drafts, 0.5)
+    assert draw(made, **start).shape == expected.shape
+    made, start = from_drafts(wide, drafts[:1], 0.5)
+    with pytest.raises(ValueError, match="1 drafts for 2 pictures"):
+        draw(made, **start)

@@ -63,6 +63,9 @@ def test_lines():
     assert np.ptp(thin, axis=2).max() == 0 and np.mean(thin > 200) > 0.7 and thin.min() < 60
     assert (bold[32, 18] == disc()[32, 18]).all() and bold[32, 10:13].max(axis=1).min() < 60
     assert (bold[0] == 255).all()
+    lines = changed(lines="colored lines")
+    rim = lines[32, 10:13]
+    assert (lines[32, 14:20] == 255).all() and np.abs(rim - (240, 120, 20)).max(axis=1).min() < 25  # in the disc's colour
 
 
 def test_surfaces():
@@ -72,6 +75,35 @@ def test_surfaces():
     assert all(np.ptp(changed(surface=kind)[inside], axis=(0, 1)).max() > 8 for kind in ("grain", "hatched"))
     assert set(np.unique(changed(surface="few colors"))) <= {0, 127, 128, 255}
     assert len(np.unique(changed(surface="soft").reshape(-1, 3), axis=0)) > 20
+
+
+def test_blocks_are_of_one_colour_each():
+    picture = changed(surface="blocks")
+    assert any((np.repeat(np.repeat(picture[::side, ::side], side, 0), side, 1) == picture).all() for side in (2, 4))
+    assert not (picture == disc()).all()
+
+
+def test_soft_light_comes_from_above_on_the_left():
+    lit, plain = changed(surface="soft light"), disc().astype(int)
+    assert (lit[2, 2] == 255).all()
+    assert lit[20:24, 20:24].mean() > plain[20:24, 20:24].mean() + 10
+    assert lit[42:46, 42:46].mean() < plain[42:46, 42:46].mean() - 10
+
+
+def test_what_glows_lights_the_dark_around_it():
+    glow = changed(surface="glow")
+    assert glow[0, 0].max() < 60 and glow[32, 8].sum() > glow[0, 0].sum() + 30  # the rim's surroundings
+    assert glow[32, 18].sum() > disc()[32, 18].astype(int).sum()
+    green = changed(surface="glow", ground="green")
+    assert np.abs(green[0, 0] - COLOURS["green"]).argmax() != 1 and green[0, 0].argmax() == 1
+
+
+def test_styles_of_packs_are_not_come_near_to():
+    """Lines that glow would be neon, lines around blocks pixel art; no appearance has them."""
+    found = [draw_appearance(np.random.default_rng(seed)) for seed in range(2000)]
+    assert {a.surface for a in found if a.lines} == {"", *SURFACES} - {"blocks", "glow"}
+    glowing = [a for a in found if a.surface == "glow"]
+    assert all(("dark background" in a.words) == (not a.ground) for a in glowing) and glowing
 
 
 def test_an_appearance_follows_from_its_generator_and_has_a_word_for_each_change():
