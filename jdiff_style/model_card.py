@@ -200,8 +200,9 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     shown = ("batch_size", "learning_rate", "warmup_steps", "cooldown_steps", "weight_decay", "ema_decay", "mixed_precision",
              "seed")  # fmt: skip
     # What was learnt from, where it was not the pictures as they are; the next training's card still says so.
-    others = ("appearances", "appearance_style", "paintings", "drafts", *["draft_timesteps"] * bool(recipe.get("drafts")))
-    changed = [name for name in others if recipe.get(name)]
+    changed = [name for name in ("appearances", "appearance_style", "paintings", "drafts") if recipe.get(name)]
+    if "drafts" in changed and "draft_timesteps" in recipe:
+        changed.append("draft_timesteps")
     settings = ", ".join(f"{name} {recipe[name]}" for name in (*shown, *changed))
     weights = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in card["parameters"].items())
     sessions = [

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from jdiff_style.colours import COLOURS
-from jdiff_style.pretrain_augment import LUMA, to_bytes
+from jdiff_style.pretrain_augment import LUMA, blurred, in_blocks, to_bytes
 from jdiff_style.pretrain_data import choose_template
 
 LINES, TONES = ("lineart", "bold outline", "colored lines"), ("gray", "pale", "two colors")
@@ -91,10 +91,8 @@ def change(picture: np.ndarray, appearance: Appearance) -> np.ndarray:
         levels = levels * (1.0 - white) + ground * white
     if appearance.surface == "glow" and not appearance.ground:
         levels = levels * (1.0 - white) + rng.uniform(0.0, 0.15, 3).astype(np.float32) * white  # nothing shines on white
-    if appearance.surface == "soft light":
-        levels = _lit(levels, 1.0 - white)
-    elif appearance.surface:
-        levels = _surface(levels, appearance.surface, rng)
+    if appearance.surface:
+        levels = _surface(levels, 1.0 - white, appearance.surface, rng)
     return to_bytes(levels)
 
 
@@ -134,23 +132,23 @@ def _tone(levels: np.ndarray, appearance: Appearance) -> np.ndarray:
     return dark + (light - dark) * grey
 
 
-def _surface(levels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+def _surface(levels: np.ndarray, inside: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
     side = len(levels)
     if kind == "grain":
         return levels + rng.normal(0.0, 0.05, (side // 2, side // 2, 1)).repeat(2, axis=0).repeat(2, axis=1)
     if kind == "soft":
-        return _blurred(levels, 2.0 * side / 128)
+        return blurred(levels, 2.0 * side / 128)
     if kind == "hatched":
         angle, period = rng.uniform(0.0, np.pi), rng.uniform(5.0, 9.0)
         ys, xs = np.mgrid[:side, :side]
         wave = np.cos(2 * np.pi / period * (xs * np.cos(angle) + ys * np.sin(angle)))
         return levels + (0.35 * wave * (1.0 - levels @ LUMA))[:, :, None]
     if kind == "blocks":
-        block = side // int(rng.choice([cells for cells in (16, 32) if side % cells == 0] or [side]))
-        means = levels.reshape(side // block, block, side // block, block, 3).mean(axis=(1, 3))
-        return means.repeat(block, axis=0).repeat(block, axis=1)
+        return in_blocks(levels, side // int(rng.choice([cells for cells in (16, 32) if side % cells == 0] or [side])))
+    if kind == "soft light":
+        return _lit(levels, inside)
     if kind == "glow":
-        spread = [_blurred(levels, sigma * side / 128) for sigma in (2.0, 6.0)]
+        spread = [blurred(levels, sigma * side / 128) for sigma in (2.0, 6.0)]
         return 1.0 - (1.0 - levels) * (1.0 - 0.7 * spread[0]) * (1.0 - 0.7 * spread[1])
     return np.round(levels * 2.0) / 2.0
 
@@ -158,15 +156,9 @@ def _surface(levels: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndar
 def _lit(levels: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """As if the object were round and lit from above on the left: lighter there, darker below, with a spot that shines."""
     side = len(levels)
-    height = _blurred(np.repeat(inside, 3, axis=2), 9.0 * side / 128)[:, :, :1]
+    height = blurred(np.repeat(inside, 3, axis=2), 9.0 * side / 128)[:, :, :1]
     slope = (np.gradient(height, axis=0) + np.gradient(height, axis=1)) * side / 128
     light = 7.0 * slope * inside
     lit = levels * (1.0 + np.clip(light, -0.5, 0.0)) + (1.0 - levels) * 0.6 * np.clip(light, 0.0, 1.0)
     spot = np.clip((light - 0.6 * float(light.max())) / max(0.4 * float(light.max()), 1e-6), 0.0, 1.0)
-    return lit + (1.0 - lit) * 0.6 * _blurred(np.repeat(spot, 3, axis=2), 1.0 * side / 128)
-
-
-def _blurred(levels: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian blur of so many px."""
-    blurred = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(sigma))
-    return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
+    return lit + (1.0 - lit) * 0.6 * blurred(np.repeat(spot, 3, axis=2), 1.0 * side / 128)

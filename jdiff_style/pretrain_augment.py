@@ -36,6 +36,19 @@ def to_bytes(levels: np.ndarray) -> np.ndarray:
     return np.round(np.clip(levels, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
+def blurred(levels: np.ndarray, sigma: float) -> np.ndarray:
+    """Levels after a Gaussian blur of so many px, in steps of 1/255."""
+    soft = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(sigma))
+    return np.asarray(soft, dtype=np.float32) / np.float32(255.0)
+
+
+def in_blocks(levels: np.ndarray, block: int) -> np.ndarray:
+    """Squares of `block` px, which divides the side, each in its mean colour."""
+    cells = len(levels) // block
+    means = levels.reshape(cells, block, cells, block, 3).mean(axis=(1, 3))
+    return means.repeat(block, axis=0).repeat(block, axis=1)
+
+
 def _zoom(picture: np.ndarray, factor: float) -> np.ndarray:
     """Larger or smaller about the centre; what comes in from outside has the colour of the first corner."""
     side = len(picture)
@@ -81,14 +94,11 @@ def _texture(levels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if kind == 0:
         return levels + rng.normal(0.0, rng.uniform(0.01, 0.04), (side, side, int(rng.choice((1, 3)))))
     if kind == 1:
-        blurred = Image.fromarray(to_bytes(levels)).filter(ImageFilter.GaussianBlur(float(rng.uniform(0.5, 2.0))))
-        return np.asarray(blurred, dtype=np.float32) / np.float32(255.0)
+        return blurred(levels, float(rng.uniform(0.5, 2.0)))
     if kind == 2:
         angle, period = rng.uniform(0.0, np.pi), rng.uniform(3.0, 9.0)
         ys, xs = np.mgrid[:side, :side]
         wave = 0.5 + 0.5 * np.cos(2 * np.pi / period * (xs * np.cos(angle) + ys * np.sin(angle)))
         depth = (1.0 - levels @ LUMA) * rng.uniform(0.3, 1.0)
         return levels + (wave * depth)[:, :, None]
-    block = int(rng.choice([size for size in (2, 4, 8) if side % size == 0] or [1]))
-    coarse = levels.reshape(side // block, block, side // block, block, 3).mean(axis=(1, 3))
-    return coarse.repeat(block, axis=0).repeat(block, axis=1)
+    return in_blocks(levels, int(rng.choice([size for size in (2, 4, 8) if side % size == 0] or [1])))

@@ -34,8 +34,7 @@ from jdiff_style.widen import take_over
 
 BATCH, VALIDATION_STREAM, APPEARANCE_STREAM = 32, 201, 203
 ENCODER = ("encoder.", "quant_conv.")
-LATENTS_FILE, CHANGED_FILE, WORDS_FILE = "latents.npy", "changed.npy", "words.txt"
-PAINTED_FILE = "painted.npy"
+LATENTS_FILE, CHANGED_FILE, PAINTED_FILE, WORDS_FILE = "latents.npy", "changed.npy", "painted.npy", "words.txt"
 
 
 class BaseStage(Stage):
@@ -129,21 +128,24 @@ class BaseStage(Stage):
         return {**super().inputs(), **own}
 
     def prepare(self, run: Path) -> None:
-        """Encode every picture once, and its changed copies if there are to be any; both are kept in the run folder for
-        resuming. float32 N × c × h × w, and copies × N of training × c × h × w.
+        """Encode every picture once, and changed copies and paintings if there are to be any; all are kept in the run
+        folder for resuming. float32 N × c × h × w, copies × N of training × c × h × w, and paintings × c × h × w.
         """
         self.latents = kept_array(run / LATENTS_FILE, self.encode_all)
         if self.recipe.appearances:
             self.changed = kept_array(run / CHANGED_FILE, self.encode_changed)
         if self.paintings is not None:
-            images = self.paintings.images
-            self.painted = kept_array(
-                run / PAINTED_FILE, lambda: self._encode(len(images), lambda n: images[n], "encoding paintings")
-            )
+            self.painted = kept_array(run / PAINTED_FILE, self.encode_paintings)
 
     def encode_all(self) -> np.ndarray:
         """The latents of all pictures, scaled to unit variance."""
         return self._encode(len(self.data.images), lambda number: self.data.images[number], "encoding pictures")
+
+    def encode_paintings(self) -> np.ndarray:
+        """The latents of all paintings, in their order."""
+        assert self.paintings is not None
+        images = self.paintings.images
+        return self._encode(len(images), lambda number: images[number], "encoding paintings")
 
     def encode_changed(self) -> np.ndarray:
         """The latents of `appearance_copies` changed copies for each training picture: of it as it is in the one style that

@@ -58,5 +58,5 @@ class Paintings:
         return number, kept or [words[int(rng.integers(len(words)))]]
 
     def fingerprint(self) -> str:
-        """SHA-256 over both files."""
+        """The SHA-256 of each file."""
         return "-".join(sha256(file) for file in self.files)

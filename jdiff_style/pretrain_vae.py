@@ -94,8 +94,8 @@ class VaeStage(Stage):
                 if draw.random() < recipe.alter:
                     chosen[place] = alter(chosen[place], draw)
         pictures = torch.from_numpy(to_pixels(chosen)).to(self.device)
+        seen = pictures  # noisy and coarse latents are decoded in another order, or to half the side
         with self.autocast():
-            full = pictures
             mean, log_variance = self.vae.encode(pictures).latent_dist.parameters.chunk(2, dim=1)
             mean, log_variance = mean.to(torch.float32), log_variance.to(torch.float32).clamp(-30.0, 20.0)
             generator = self.generator(step)
@@ -113,7 +113,7 @@ class VaeStage(Stage):
         divergence = 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).mean()
         terms["kl"] = divergence
         if recipe.keep_latents:
-            terms["kept"] = self.moved(full, mean)
+            terms["kept"] = self.moved(seen, mean)
             loss = loss + recipe.keep_latents * terms["kept"]
         return loss + recipe.kl_weight * divergence, terms
 

@@ -61,7 +61,7 @@ def test_missing_ones_are_named(data, pretrain_data, tmp_path):
 
 
 def test_stages_learn_from_them(jdiff, trained, data, tmp_path):
-    """The base trains, resumes to the same loss, and refuses other paintings; the autoencoder sees some, too."""
+    """The base trains, and does not go on with other paintings; the autoencoder sees some, too."""
     folder = trained["vae"].parents[1]
     words = ["--data", data, "--out", tmp_path / "out", "--paintings", 0.5]
     base = ["--recipe", folder / "base.yaml", "--vae", trained["vae"], "--clip", trained["clip"], "--words", data / "w.txt"]

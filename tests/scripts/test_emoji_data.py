@@ -231,7 +231,6 @@ class FakeSources:
         seed = len(style.key)
         return lambda thing: np.full((128, 128, 3), 10 * seed + int(thing.hexcode), np.uint8)
 
-
     def draw(self, source, thing, size):
         return np.full((size, size, 3), int(thing.hexcode), np.uint8)
 
