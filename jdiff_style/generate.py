@@ -115,7 +115,8 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
         dtype: ``float32``, ``float16`` or ``bfloat16``.
 
     Returns:
-        A diffusers ``StableDiffusionPipeline`` without safety checker.
+        A diffusers ``StableDiffusionPipeline`` without safety checker. Where the LoRA has one of the decoder, too, its
+        attribute ``style_decoder`` is a ``StyleDecoder``, with which :func:`draw` decodes.
 
     Raises:
         UserError: the base is incomplete or damaged, or the LoRA was made for another architecture.
@@ -148,11 +149,14 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
         class_name, changes = SCHEDULERS[options.scheduler]
         pipeline.scheduler = getattr(diffusers, class_name).from_config(pipeline.scheduler.config, **changes)
     if lora is not None:
-        from jdiff_style.lora import load_lora
+        from jdiff_style.lora import load_lora, read_lora
+        from jdiff_style.style_decoder import StyleDecoder
 
         load_lora(pipeline, lora)
-        for module in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
+        for module in (pipeline.unet, pipeline.text_encoder):
             merge_lora(module, options.lora_scale)
+        if parts := read_lora(lora)["decoder"]:
+            pipeline.style_decoder = StyleDecoder(pipeline.vae, parts, str(lora), options.lora_scale)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -228,6 +232,11 @@ def draw(
             on_step(step + 1, _pipeline.num_timesteps)
         return tensors
 
+    # A LoRA of the decoder has a part for each style.
+    decoder = getattr(pipeline, "style_decoder", None)
+    styles = [prompt.style for prompt in prompts]
+    if decoder is not None:
+        decoder.check(styles)
     start: dict[str, Any] = {"height": options.height, "width": options.width}
     if prompts[0].draft:
         assert drafter is not None, "a prompt asks for a draft and there is nothing to draw it with"
@@ -240,10 +249,12 @@ def draw(
             num_inference_steps=options.steps,
             guidance_scale=options.guidance,
             generator=generators,
-            output_type="np",
+            output_type="np" if decoder is None else "latent",
             callback_on_step_end=report,
             **start,
         ).images
+        if decoder is not None:
+            pixels = decoder.pictures(pixels, styles)
     if not np.isfinite(pixels).all():
         raise UserError("the model's output is not a number (NaN); try --dtype float32, or check the LoRA and its scale")
     levels = (pixels * 255).round().astype(np.uint8)

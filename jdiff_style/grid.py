@@ -19,6 +19,7 @@ from jdiff_style.packs import Pack, Style
 from jdiff_style.pictures import Row, Tile, contact_sheet, save_picture
 from jdiff_style.progress import Progress
 from jdiff_style.recipe import Recipe
+from jdiff_style.style_decoder import StyleDecoder
 
 REFERENCES, BATCH = 3, 4
 _STREAM = 100  # apart from the training streams in dataset.py
@@ -53,8 +54,11 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
     if recipe.draft_template is not None:
         with lora.switched_off(pipeline.unet, pipeline.text_encoder):
             drafter.latents([draft_prompt(recipe, word) for _, words in chosen for word in words])
-    for part in (pipeline.unet, pipeline.text_encoder, pipeline.vae):
+    for part in (pipeline.unet, pipeline.text_encoder):
         merge_lora(part, 1.0)
+    decoder = None
+    if lora.lora_layers(pipeline.vae.decoder):
+        decoder = StyleDecoder.taken_from(pipeline.vae, [style.id for style in pack.styles])
     compared = any(style.target(word) for style, words in chosen for word in words)
     progress = Progress("sample grid", sum(len(words) for _, words in chosen))
     rows, done = [], 0
@@ -74,8 +78,11 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
                     num_inference_steps=recipe.grid_steps,
                     guidance_scale=recipe.grid_guidance,
                     generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+                    output_type="pil" if decoder is None else "latent",
                     **start,
                 ).images
+            if decoder is not None:
+                pictures = pipeline.numpy_to_pil(decoder.pictures(pictures, [style.id] * len(part)))
             for word, picture in zip(part, pictures):
                 true = [Tile(f"true: {word}", style.target(word))] if compared else []
                 groups.append([Tile(word, picture), *true])

@@ -5,8 +5,8 @@ the factor is 1 and the file needs no alpha. In peft `lora_A` is the down projec
 Of a convolution, A is a convolution with the layer's own kernel, stride and padding to rank channels, and B one of 1 × 1
 (LoCon; Yeh et al. 2024): W' is the same formula with `in` being input channels × kernel height × width.
 
-The decoder of the VAE may have a LoRA, too, for surfaces that the VAE never met. diffusers' loader would refuse its keys,
-so it has a file of its own beside the other, which is read with it.
+The decoder of the VAE may have a LoRA, too, for surfaces that the VAE never met; see `style_decoder`. diffusers' loader
+would refuse its keys, so it has a file of its own beside the other, which is read with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Mapping, Optional
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -152,10 +152,13 @@ def lora_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def save_lora(
-    folder: Path, unet: nn.Module, text_encoder: Optional[nn.Module] = None, decoder: Optional[nn.Module] = None
+    folder: Path,
+    unet: nn.Module,
+    text_encoder: Optional[nn.Module] = None,
+    decoder: Optional[Mapping[str, torch.Tensor]] = None,
 ) -> Path:
-    """Write `pytorch_lora_weights.safetensors` in diffusers format into `folder` and return its path; with a `decoder` that
-    has a LoRA, `decoder_lora.safetensors`, too.
+    """Write `pytorch_lora_weights.safetensors` in diffusers format into `folder` and return its path; with the tensors of a
+    `decoder` from `style_decoder.split`, `decoder_lora.safetensors`, too.
 
     diffusers 0.27 reads a text encoder's rank from its `out_proj` layers and fails without them, so those are written
     as zeros where they are not trained: nothing changes in the result and its own `load_lora_weights` accepts the file.
@@ -170,7 +173,7 @@ def save_lora(
     )
     open_to_all(folder / LORA_FILE)
     if decoder is not None:
-        save_file(_cpu_state(decoder), str(folder / DECODER_FILE))
+        save_file(dict(decoder), str(folder / DECODER_FILE))
         open_to_all(folder / DECODER_FILE)
     return folder / LORA_FILE
 
@@ -194,7 +197,7 @@ def _with_zero_out_proj(text_encoder: nn.Module) -> dict[str, torch.Tensor]:
 
 def read_lora(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     """`{"unet": …, "text_encoder": …, "decoder": …}` with peft's key names from a LoRA file in diffusers format, or its
-    folder; what the LoRA has not is empty.
+    folder; what the LoRA has not is empty. The decoder's are those of its styles, as `style_decoder.split` has them.
 
     Raises UserError if the file is missing, damaged or not such a LoRA.
     """
@@ -258,36 +261,31 @@ def copy_into(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Te
 
 
 def load_lora(pipeline: StableDiffusionPipeline, path: Path) -> int:
-    """Attach the LoRA of a file or run folder to `pipeline`'s UNet, text encoder and decoder and return its packed rank.
+    """Attach the LoRA of a file or run folder to `pipeline`'s UNet and text encoder and return its packed rank. That of a
+    decoder is for a `style_decoder.StyleDecoder`.
 
     Reads what `save_lora` wrote, DoRA included (which diffusers 0.27's own loader would read as plain LoRA). Raises
     UserError, leaving the pipeline unchanged, for a LoRA of another architecture.
     """
-    parts = read_lora(path)
-    components = {"unet": pipeline.unet, "text_encoder": pipeline.text_encoder, "decoder": pipeline.vae.decoder}
-    modules = {name: components[name] for name, state in parts.items() if state}
-    ranks = _check_fit(modules, parts, str(path))
+    parts = {name: state for name, state in read_lora(path).items() if name != "decoder" and state}
+    modules = {name: getattr(pipeline, name) for name in parts}
+    rank = _check_fit(modules, parts, str(path))
     for name, module in modules.items():
         state = parts[name]
         used = {key: value for key, value in state.items() if not (".out_proj." in key and not bool(value.any()))}
         targets = sorted({key.split(".lora_")[0] for key in used})
-        attach(module, targets, ranks[name], dora=any("lora_magnitude_vector" in key for key in used))
+        attach(module, targets, rank, dora=any("lora_magnitude_vector" in key for key in used))
         module.eval()
     copy_into(modules, parts, str(path))
-    return next(iter(ranks.values()))
+    return rank
 
 
-def _check_fit(
-    modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Tensor]], source: str
-) -> dict[str, int]:
-    """The rank of each component's LoRA; UserError listing the first keys that do not fit the layers of `modules`. UNet and
-    text encoder share one, which is the packed rank.
-    """
-    found: dict[str, set[int]] = {"packed": set()}
+def _check_fit(modules: dict[str, nn.Module], parts: dict[str, dict[str, torch.Tensor]], source: str) -> int:
+    """The LoRA's packed rank; UserError listing the first keys that do not fit the layers of `modules`."""
+    ranks: set[int] = set()
     problems: list[str] = []
     for component, module in modules.items():
         layers = dict(module.named_modules())
-        ranks = found.setdefault("decoder", set()) if component == "decoder" else found["packed"]
         for key, value in parts[component].items():
             name, _, kind = key.partition(".lora_")
             weight = getattr(layers.get(name), "weight", None)
@@ -302,12 +300,11 @@ def _check_fit(
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(f"LoRA {source} was made for another architecture: {'; '.join(problems[:3])}{more}")
-    for ranks in found.values():
-        if len(ranks) != 1:
-            raise UserError(
-                f"LoRA {source}: layers of different rank ({sorted(ranks)}) are not supported; use diffusers' loader"
-            )
-    return {name: next(iter(found["decoder" if name == "decoder" else "packed"])) for name in modules}
+    if len(ranks) != 1:
+        raise UserError(
+            f"LoRA {source}: layers of different rank ({sorted(ranks)}) are not supported; use diffusers' loader"
+        )
+    return ranks.pop()
 
 
 def _sizes(weight: torch.Tensor) -> str:

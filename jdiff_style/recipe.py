@@ -70,9 +70,12 @@ class Recipe:
         high=1e4,
     )
     decoder_rank_per_style: int = field(
-        0, LORA, "rank given to each style in a LoRA of the VAE's decoder, which learns surfaces that it never met, such as "
+        0, LORA, "rank of each style's own LoRA of the VAE's decoder, which learns surfaces that it never met, such as "
         "brush strokes; 0 leaves it as it is", "RANK", low=0, high=1024,
     )  # fmt: skip
+    decoder_rate: float = field(
+        1.0, LORA, "rate of the decoder's LoRA, as a share of learning_rate", "FACTOR", low=0.0, high=1e3
+    )
     decoder_noise: float = field(
         0.4, LORA, "noise on the latents that this decoder learns from, of 0 to so many of their standard deviations: what "
         "is generated is never quite a true latent", "DEVIATIONS", low=0.0, high=10.0,

@@ -36,6 +36,7 @@ from jdiff_style.losses import Loss, make_loss, pixel_loss
 from jdiff_style.packs import Pack
 from jdiff_style.progress import Progress
 from jdiff_style.recipe import Recipe
+from jdiff_style.style_decoder import StyleMask, join, split
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +58,18 @@ class Trainer:
         self.data = TrainingData(pack, recipe)
         self.drafts: torch.Tensor | None = self._draw_drafts() if recipe.drafts else None
         self.rank = recipe.rank_per_style * len(pack.styles)
+        self.styles = [style.id for style in pack.styles]
         self.modules = self._attach()
+        self.style_numbers = [number for number, style in enumerate(pack.styles) for _ in style.images]
+        if "decoder" in self.modules:
+            self.mask = StyleMask(self.modules["decoder"], len(pack.styles))
         self.loss: Loss = make_loss(
             self.base.noise_scheduler.config.prediction_type,
             self.base.noise_scheduler.alphas_cumprod,
             recipe.min_snr_gamma,
         )
         self.optimizer = torch.optim.AdamW(
-            lora.parameter_groups(self.modules, recipe.learning_rate, recipe.lora_plus_gamma),
+            self._parameter_groups(),
             lr=recipe.learning_rate,
             betas=(0.9, 0.999),
             eps=1e-8,
@@ -96,12 +101,14 @@ class Trainer:
             modules["decoder"], targets["decoder"] = self.base.vae.decoder, lora.DECODER_TARGETS
         for name, module in modules.items():
             rank = self.rank if name != "decoder" else recipe.decoder_rank_per_style * len(self.pack.styles)
-            reached = lora.attach(module, targets[name], rank, dropout=recipe.lora_dropout, dora=recipe.dora)
+            # A DoRA's magnitudes would be those of all styles together.
+            dora = recipe.dora and name != "decoder"
+            reached = lora.attach(module, targets[name], rank, dropout=recipe.lora_dropout, dora=dora)
             layers = ", ".join(f"{n} {target}" for target, n in sorted(reached.items()))
             log.info("%s: LoRA of rank %d on %s", name, rank, layers)
             module.train()
         if recipe.init_lora:
-            parts = lora.read_lora(Path(recipe.init_lora))
+            parts = self._read_lora(Path(recipe.init_lora))
             # A decoder's LoRA may begin where there was none.
             known = {name: module for name, module in modules.items() if name != "decoder" or parts["decoder"]}
             lora.copy_into(known, parts, recipe.init_lora)
@@ -113,6 +120,21 @@ class Trainer:
             if recipe.decoder_rank_per_style:
                 self.base.vae.enable_gradient_checkpointing()
         return modules
+
+    def _read_lora(self, path: Path) -> dict[str, dict[str, torch.Tensor]]:
+        parts = lora.read_lora(path)
+        if parts["decoder"]:
+            parts["decoder"] = join(parts["decoder"], self.styles, str(path))
+        return parts
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        recipe = self.recipe
+        others = {name: module for name, module in self.modules.items() if name != "decoder"}
+        groups = lora.parameter_groups(others, recipe.learning_rate, recipe.lora_plus_gamma)
+        if "decoder" in self.modules:
+            rate = recipe.learning_rate * recipe.decoder_rate
+            groups += lora.parameter_groups({"decoder": self.modules["decoder"]}, rate, recipe.lora_plus_gamma)
+        return groups
 
     def _warn_of_size(self) -> None:
         latents, wanted = self.base.unet.config.sample_size, self.recipe.resolution
@@ -207,19 +229,17 @@ class Trainer:
             total, decoding = loss, 0.0
             if "decoder" in self.modules:
                 with self.full_precision():
-                    of_decoder = self._decode(batch.pixels, latents, generator, share)
+                    of_decoder = self._decode(batch, latents, generator, share)
                 total, decoding = loss + of_decoder, of_decoder.detach()
         (self.scaler.scale(total) if self.scaler else total).backward()
         return float(loss.detach()), float(decoding)
 
-    def _decode(
-        self, pixels: torch.Tensor, latents: torch.Tensor, generator: torch.Generator, share: slice
-    ) -> torch.Tensor:
-        """The decoder's part of the step's loss, on the latents of `pixels`, or of some of them, with noise on them.
+    def _decode(self, batch: Batch, latents: torch.Tensor, generator: torch.Generator, share: slice) -> torch.Tensor:
+        """The decoder's part of the step's loss, on the latents of the batch, or of some of them, with noise on them.
 
         Latents hold where brush strokes or pixel blocks are, but a decoder that never met any makes something smooth of
         them, and nothing that the UNet learns can bring them back. So the decoder learns them; the latents stay as they
-        are. Stability AI's `sd-vae-ft-mse` is a decoder trained alone, too.
+        are. Stability AI's `sd-vae-ft-mse` is a decoder trained alone, too. Each picture sees its own style's LoRA.
         """
         recipe, vae = self.recipe, self.base.vae
         count = recipe.decoder_batch or recipe.batch_size
@@ -229,9 +249,10 @@ class Trainer:
         amounts = recipe.decoder_noise * torch.rand((recipe.batch_size, 1, 1, 1), generator=generator)[share]
         # Scaled latents have a deviation of about 1.
         noisy = latents + amounts.to(self.device) * self.draw_noise(latents.shape, generator, share)
+        self.mask.styles = [self.style_numbers[batch.keys[int(row)][0]] for row in rows]
         decoded = vae.decode(noisy[rows.to(self.device)] / vae.config.scaling_factor).sample
         weights = {"l1": 1.0, "l2": 1.0, "texture": recipe.texture_weight}
-        loss = pixel_loss(decoded, pixels[rows].to(self.device), weights, generator)[0]
+        loss = pixel_loss(decoded, batch.pixels[rows].to(self.device), weights, generator)[0]
         return loss * (len(chosen) / (count * recipe.grad_accumulation))
 
     def _draft_shares(self, generator: torch.Generator, share: slice) -> torch.Tensor:
@@ -327,14 +348,17 @@ class Trainer:
 
     def restore(self, folder: Path) -> None:
         """Take LoRA weights and optimiser state from a checkpoint, bit for bit."""
-        lora.copy_into(self.modules, lora.read_lora(folder), str(folder))
+        lora.copy_into(self.modules, self._read_lora(folder), str(folder))
         checkpoint.load_optimizer(folder, self.optimizer)
         scaler = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["scaler"]
         if self.scaler and scaler:
             self.scaler.load_state_dict(scaler)
 
     def _save_lora(self, folder: Path) -> Path:
-        return lora.save_lora(folder, **self.modules)
+        modules = dict(self.modules)
+        if (decoder := modules.pop("decoder", None)) is None:
+            return lora.save_lora(folder, **modules)
+        return lora.save_lora(folder, **modules, decoder=split(lora.lora_parameters(decoder), self.styles))
 
     def write_result(self, run: Path) -> None:
         """Put the trained LoRA into the run folder, in one step."""

@@ -170,6 +170,22 @@ def test_a_lora_without_effect_misses_style_and_likeness(world, monkeypatch):
     assert found["nearer"].details["not nearer"] == ["00", "01", "02"] and found["objects"].value == 1.0
 
 
+def test_objects_are_compared_with_what_the_base_alone_draws_under_the_same_prompts(world, monkeypatch):
+    """Half of them wrong with the LoRA; the base alone draws none or all of them right, in its own style."""
+
+    def half(style, number, seed):
+        return in_style(style, number + 5 * (number % 2), seed)
+
+    def wrong(style, number, seed):
+        return in_grey(style, number + 5, seed)
+
+    found = measured(world, monkeypatch, half)
+    assert found["objects"].value == found["objects_own_style"].value == 0.5 and found["objects"].passed is False
+    assert found["objects"].details["the same, among those of the base's own style"] == 1.0
+    found = measured(world, monkeypatch, half, alone=wrong)
+    assert found["objects"].value is None and found["objects_own_style"].value == 0.5
+
+
 def test_a_base_that_draws_the_styles_already_is_noticed(world, monkeypatch):
     found = measured(world, monkeypatch, in_style, alone=in_style)
     assert found["style_alone"].passed is False and found["nearer"].passed is False

@@ -10,8 +10,8 @@ from peft import LoraConfig, inject_adapter_in_model
 from jdiff_style import lora
 from jdiff_style.base import load_base
 from jdiff_style.errors import UserError
-from jdiff_style.generate import SamplingOptions, load_pipeline, merge_lora
-from jdiff_style.lora_files import DECODER_FILE, LORA_FILE
+from jdiff_style.generate import merge_lora
+from jdiff_style.lora_files import LORA_FILE
 
 PROMPT_IDS = torch.tensor([[0, 5, 6, 1, 1]])
 ALL_LAYERS = lora.unet_targets("attention+convolutions")
@@ -249,54 +249,3 @@ def test_unreadable_files(tmp_path, content, word):
 def test_a_file_that_is_no_lora(tiny_base):
     with pytest.raises(UserError, match="not in diffusers format"):
         lora.read_lora(tiny_base / "unet" / "diffusion_pytorch_model.safetensors")
-
-
-LATENTS = torch.linspace(-1, 1, 256).reshape(1, 4, 8, 8)
-
-
-def with_decoder(base, rank=3):
-    torch.manual_seed(0)
-    reached = lora.attach(base.vae.decoder, lora.DECODER_TARGETS, rank)
-    modules = stirred({**attached(base), "decoder": base.vae.decoder})
-    return modules, reached
-
-
-def decoded(vae):
-    with torch.no_grad():
-        return vae.eval().decode(LATENTS).sample
-
-
-def test_the_decoders_lora_reaches_all_its_convolutions_and_leaves_the_encoder_alone(base):
-    _, reached = with_decoder(base)
-    decoder = base.vae.decoder
-    convolutions = [name for name, layer in decoder.named_modules() if isinstance(layer, torch.nn.Conv2d)]
-    convolutions = {name.removesuffix(".base_layer") for name in convolutions if ".lora_" not in name}
-    assert convolutions <= {name for name, _ in lora.lora_layers(decoder)} and reached["conv1"] > 1
-    assert not [name for name, p in base.vae.encoder.named_parameters() if p.requires_grad or "lora" in name]
-
-
-def test_the_decoders_lora_has_a_rank_and_a_file_of_its_own_and_draws_the_same_when_merged(base, tiny_base, tmp_path):
-    before = decoded(base.vae)
-    modules, _ = with_decoder(base)
-    wanted = decoded(base.vae)
-    assert float((wanted - before).abs().max()) > 1e-3
-    lora.save_lora(tmp_path, **modules)
-    # The other file stays one that diffusers reads.
-    other = StableDiffusionPipeline.from_pretrained(str(tiny_base), safety_checker=None)
-    other.load_lora_weights(str(tmp_path), weight_name=LORA_FILE)
-    pipeline = StableDiffusionPipeline.from_pretrained(str(tiny_base), safety_checker=None)
-    assert lora.load_lora(pipeline, tmp_path) == 6
-    assert torch.equal(decoded(pipeline.vae), wanted)
-    for path in (tmp_path, tmp_path / LORA_FILE):  # a folder, or the file in it
-        merged = load_pipeline(tiny_base, path, SamplingOptions())
-        assert not lora.lora_layers(merged.vae)
-        assert float((decoded(merged.vae) - wanted).abs().max()) < 1e-5
-    assert torch.equal(decoded(load_pipeline(tiny_base, tmp_path, SamplingOptions(lora_scale=0)).vae), before)
-
-
-def test_a_damaged_decoder_file_is_named(base, tmp_path):
-    modules, _ = with_decoder(base)
-    lora.save_lora(tmp_path, **modules)
-    (tmp_path / DECODER_FILE).write_bytes(b"no safetensors")
-    with pytest.raises(UserError, match=f"{DECODER_FILE} is damaged"):
-        lora.read_lora(tmp_path)

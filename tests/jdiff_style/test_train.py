@@ -250,6 +250,17 @@ def test_a_decoder_that_learns_leaves_the_other_losses_alone(jdiff, words, tmp_p
     assert sum(found[-3:]) < sum(found[:3])
 
 
+def test_the_decoder_learns_at_a_rate_of_its_own(jdiff, words, tmp_path):
+    options = ("--decoder-rank-per-style", 2, "--decoder-rate")
+    found = {}
+    for rate in (1e-6, 20):
+        losses = losses_of(jdiff, words, tmp_path / str(rate), *options, rate)
+        (run,) = (tmp_path / str(rate)).glob("0*")
+        found[rate] = losses, [json.loads(row)["decoder_loss"] for row in (run / "log.jsonl").read_text().splitlines()]
+    assert found[20][0] == pytest.approx(found[1e-6][0], rel=1e-5)
+    assert found[20][1][0] == pytest.approx(found[1e-6][1][0], rel=1e-5) and sum(found[20][1]) < 0.99 * sum(found[1e-6][1])
+
+
 def test_golden_losses(jdiff, sample, tiny_base, tmp_path):
     """Recorded with PyTorch 2.13 on the CPU; any backend must follow them."""
     words = ["train", "--pack", sample, "--base", tiny_base, "--rank-per-style", 2, "--resolution", 32, "--steps", 6]
