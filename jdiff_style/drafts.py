@@ -32,16 +32,17 @@ def noise_with_drafts(
     shares: torch.Tensor,
     timesteps: torch.Tensor,
     alphas_cumprod: torch.Tensor,
+    first: int = FIRST_TIMESTEP,
 ) -> torch.Tensor:
     """The noise with which `clean` becomes what `noise` would make of a draft.
 
     With a = sqrt(alpha_cumprod) and s = sqrt(1 - alpha_cumprod), a draft d made noisy is a·d + s·n = a·z + s·n' for
     n' = n + (a/s)·(d - z): as if the clean latents z had met the noise n', which is then what a model of noise or velocity
     is to predict, under the plain loss. `noise`, `clean` and `drafts` are batch × c × h × w. `shares`, (batch,), mixes: 1 is
-    the draft, 0 the clean latents, and between them is what denoising passes through on its way. Below `FIRST_TIMESTEP`, a/s
-    is that of `FIRST_TIMESTEP`.
+    the draft, 0 the clean latents, and between them is what denoising passes through on its way. Below `first`, a/s is that
+    of `first`.
     """
-    alphas = alphas_cumprod.to(noise.device)[timesteps.clamp(min=FIRST_TIMESTEP)]
+    alphas = alphas_cumprod.to(noise.device)[timesteps.clamp(min=first)]
     ratio = (alphas / (1.0 - alphas)).sqrt() * shares.to(noise.device)
     return noise + ratio.view(-1, 1, 1, 1) * (drafts - clean)
 

@@ -80,6 +80,10 @@ class Recipe:
         0.4, LORA, "noise on the latents that this decoder learns from, of 0 to so many of their standard deviations: what "
         "is generated is never quite a true latent", "DEVIATIONS", low=0.0, high=10.0,
     )  # fmt: skip
+    decoder_softness: float = field(
+        0.0, LORA, "the latents that this decoder learns from are mixed with the mean of their neighbours, 0 to this share "
+        "of it: what is generated is softer than a true latent, and the picture is not to be", "SHARE", low=0.0, high=1.0,
+    )  # fmt: skip
     decoder_batch: int = field(
         0, LORA, "images of each batch that this decoder learns from, as its steps take longer than the UNet's; 0 is all",
         "IMAGES", low=0, high=1024,

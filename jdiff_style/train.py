@@ -29,14 +29,15 @@ from jdiff_style.base import Base, load_base, pixels_per_latent
 from jdiff_style.captions import make_caption
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
-from jdiff_style.drafts import Drafter, draft_prompt, draft_timesteps, noise_with_drafts, recipe_sampling
+from jdiff_style.drafts import FIRST_TIMESTEP, Drafter, draft_prompt, draft_timesteps, noise_with_drafts, recipe_sampling
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file
-from jdiff_style.losses import Loss, make_loss, pixel_loss
+from jdiff_style.losses import Loss, make_loss
 from jdiff_style.packs import Pack
 from jdiff_style.progress import Progress
 from jdiff_style.recipe import Recipe
-from jdiff_style.style_decoder import StyleMask, join, split
+from jdiff_style.style_decoder import join, split
+from jdiff_style.train_decoder import DecoderLoss
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +61,8 @@ class Trainer:
         self.rank = recipe.rank_per_style * len(pack.styles)
         self.styles = [style.id for style in pack.styles]
         self.modules = self._attach()
-        self.style_numbers = [number for number, style in enumerate(pack.styles) for _ in style.images]
         if "decoder" in self.modules:
-            self.mask = StyleMask(self.modules["decoder"], len(pack.styles))
+            self.decoding = DecoderLoss(recipe, pack, self.base.vae, self.device)
         self.loss: Loss = make_loss(
             self.base.noise_scheduler.config.prediction_type,
             self.base.noise_scheduler.alphas_cumprod,
@@ -221,7 +221,8 @@ class Trainer:
                 shares = self._draft_shares(generator, share)
                 timesteps = draft_timesteps(timesteps, shares, recipe.draft_timesteps)
                 alphas = self.base.noise_scheduler.alphas_cumprod
-                noise = noise_with_drafts(noise, latents, drafts.to(self.device), shares, timesteps, alphas)
+                first = min(FIRST_TIMESTEP, round(1000 * recipe.draft_strength))
+                noise = noise_with_drafts(noise, latents, drafts.to(self.device), shares, timesteps, alphas, first)
             noisy = self.base.noise_scheduler.add_noise(latents, noise, timesteps)
             text = self.encode_text(batch.captions)
             prediction = self.base.unet(noisy.to(self.dtype), timesteps, text).sample
@@ -229,31 +230,10 @@ class Trainer:
             total, decoding = loss, 0.0
             if "decoder" in self.modules:
                 with self.full_precision():
-                    of_decoder = self._decode(batch, latents, generator, share)
+                    of_decoder = self.decoding(batch, latents, generator, share)
                 total, decoding = loss + of_decoder, of_decoder.detach()
         (self.scaler.scale(total) if self.scaler else total).backward()
         return float(loss.detach()), float(decoding)
-
-    def _decode(self, batch: Batch, latents: torch.Tensor, generator: torch.Generator, share: slice) -> torch.Tensor:
-        """The decoder's part of the step's loss, on the latents of the batch, or of some of them, with noise on them.
-
-        Latents hold where brush strokes or pixel blocks are, but a decoder that never met any makes something smooth of
-        them, and nothing that the UNet learns can bring them back. So the decoder learns them; the latents stay as they
-        are. Stability AI's `sd-vae-ft-mse` is a decoder trained alone, too. Each picture sees its own style's LoRA.
-        """
-        recipe, vae = self.recipe, self.base.vae
-        count = recipe.decoder_batch or recipe.batch_size
-        # Evenly from the whole batch, so that each process has its share of them.
-        chosen = [place for place in range(recipe.batch_size)[share] if place % (recipe.batch_size // count) == 0]
-        rows = torch.tensor(chosen) - (share.start or 0)
-        amounts = recipe.decoder_noise * torch.rand((recipe.batch_size, 1, 1, 1), generator=generator)[share]
-        # Scaled latents have a deviation of about 1.
-        noisy = latents + amounts.to(self.device) * self.draw_noise(latents.shape, generator, share)
-        self.mask.styles = [self.style_numbers[batch.keys[int(row)][0]] for row in rows]
-        decoded = vae.decode(noisy[rows.to(self.device)] / vae.config.scaling_factor).sample
-        weights = {"l1": 1.0, "l2": 1.0, "texture": recipe.texture_weight}
-        loss = pixel_loss(decoded, batch.pixels[rows].to(self.device), weights, generator)[0]
-        return loss * (len(chosen) / (count * recipe.grad_accumulation))
 
     def _draft_shares(self, generator: torch.Generator, share: slice) -> torch.Tensor:
         """How much of a draft is in each picture's noise, float32 (batch,) in [0, 1]; above 0 for the recipe's share."""

@@ -30,7 +30,8 @@ def as_many_threads_as_before():
 
 
 # A decoder that learns from every second picture, and drafts.
-RICH = ["--batch-size", 4, "--decoder-rank-per-style", 1, "--decoder-batch", 2, "--no-flip", "--grid-steps", 2]
+RICH = ["--batch-size", 4, "--decoder-rank-per-style", 1, "--decoder-batch", 2, "--no-flip"]
+RICH += ["--decoder-softness", 0.5, "--grid-steps", 2]
 RICH += ["--draft-template", "a drawing of {object}", "--drafts", 0.7]
 
 

@@ -19,7 +19,7 @@ def test_convolutions_and_decoder_train_alike_in_both_environments_and_files_are
     """Forty steps of every layer, the decoder's included; then each environment draws with the other's file, merged."""
     words = ["train", "--pack", sample, "--base", tiny_base, "--lora-targets", "attention+convolutions", "--steps", 40]
     words += ["--rank-per-style", 2, "--resolution", 64, "--learning-rate", "1e-3", "--lora-dropout", 0, "--batch-size", 2]
-    words += ["--decoder-rank-per-style", 2]
+    words += ["--decoder-rank-per-style", 2, "--decoder-softness", 0.5]
     words += ["--grid-styles", 1, "--grid-words", 1, "--grid-steps", 4]
     runs, drawn = {}, {}
     for label, python in PYTHONS.items():
