@@ -149,13 +149,13 @@ def load_pipeline(base: Path, lora: Path | None, options: SamplingOptions, devic
         class_name, changes = SCHEDULERS[options.scheduler]
         pipeline.scheduler = getattr(diffusers, class_name).from_config(pipeline.scheduler.config, **changes)
     if lora is not None:
-        from jdiff_style.lora import load_lora, read_lora
+        from jdiff_style.lora import load_lora, read_decoder
         from jdiff_style.style_decoder import StyleDecoder
 
         load_lora(pipeline, lora)
         for module in (pipeline.unet, pipeline.text_encoder):
             merge_lora(module, options.lora_scale)
-        if parts := read_lora(lora)["decoder"]:
+        if parts := read_decoder(lora):
             pipeline.style_decoder = StyleDecoder(pipeline.vae, parts, str(lora), options.lora_scale)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)

@@ -213,8 +213,13 @@ def read_lora(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     parts["unet"] = convert_unet_state_dict_to_peft(parts["unet"])
     if any("lora_linear_layer" in key for key in parts["text_encoder"]):
         parts["text_encoder"] = convert_state_dict_to_peft(parts["text_encoder"])
-    beside = decoder_file(file)
-    return {**parts, "decoder": _read_file(beside) if beside is not None else {}}
+    return {**parts, "decoder": read_decoder(path)}
+
+
+def read_decoder(path: Path) -> dict[str, torch.Tensor]:
+    """The decoder's part of `read_lora` alone."""
+    beside = decoder_file(lora_file(path))
+    return _read_file(beside) if beside is not None else {}
 
 
 def _read_file(file: Path) -> dict[str, torch.Tensor]:
