@@ -95,7 +95,8 @@ class BaseStage(Stage):
         self.criterion = make_loss(recipe.prediction_type, self.scheduler.alphas_cumprod, recipe.min_snr_gamma)
         self.latents = self.changed = self.painted = np.empty(0, dtype=np.float32)
         self.place = {int(number): place for place, number in enumerate(self.data.train)}
-        self.shown = self.data.counterparts(recipe.appearance_style) if recipe.appearances or recipe.drafts else {}
+        shows = recipe.appearances or recipe.drafts or recipe.appearance_style_share
+        self.shown = self.data.counterparts(recipe.appearance_style) if shows else {}
         self.paintings = Paintings(self.data) if recipe.paintings else None
         if self.paintings is not None:
             self.paintings.check(self.data)
@@ -200,6 +201,9 @@ class BaseStage(Stage):
                 painting, words = self.paintings.choose(item.object, draw)
                 latents[row], caption = self.painted[painting], changed_caption(words, item.object, draw)
             else:
+                if recipe.appearance_style_share and draw.random() < recipe.appearance_style_share:
+                    item = self.data.items[self.shown[int(number)]]
+                    latents[row] = self.latents[self.shown[int(number)]]
                 caption = make_caption(item, draw, recipe.keywords, recipe.plain_captions)
             captions.append("" if draw.random() < recipe.drop_caption else caption)
             if captions[-1] and recipe.drafts and draw.random() < recipe.drafts:

@@ -272,6 +272,10 @@ class BaseRecipe(TextRecipe, SheetRecipe):
         "for how it is painted in the caption", "PROBABILITY", low=0.0, high=1.0,
     )  # fmt: skip
     appearance_style: Optional[str] = field(None, DATA, APPEARANCE_STYLE, "STYLE")
+    appearance_style_share: float = field(
+        0.0, DATA, "share of the pictures as they are that are taken in appearance_style, whatever style their turn was: "
+        "what drafts are drawn in is to be drawn best", "PROBABILITY", low=0.0, high=1.0,
+    )  # fmt: skip
     appearance_copies: int = field(12, DATA, "changed copies for each picture", "COPIES", low=1, high=1000)
     drop_caption: float = field(
         0.1, DATA, "share of captions left empty, for guidance (Ho and Salimans 2022)", "PROBABILITY", low=0.0, high=0.9
