@@ -20,6 +20,7 @@ from eval import score
 from jdiff_style.captions import object_words
 from jdiff_style.drafts import recipe_sampling
 from jdiff_style.errors import UserError
+from jdiff_style.lora_files import read_strengths
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.prompts import Prompt, PromptOptions, build_prompts
 from jdiff_style.recipe import Recipe, read_recipe
@@ -55,7 +56,7 @@ def measure_lora(settings: Settings, networks: Networks) -> Figures:
         trained = train_default(settings, pack, seed)
         prompts = chosen_prompts(pack, trained.recipe, settings.limit)
         row: dict[str, Any] = {"seed": seed, "seconds": trained.seconds}
-        options = recipe_sampling(trained.recipe)
+        options = recipe_sampling(trained.recipe, read_strengths(trained.run))
         asked = {WITH: prompts, ALONE: [replace(prompt, draft="") for prompt in prompts]}
         if trained.recipe.draft_template:
             asked[DRAFTED] = prompts

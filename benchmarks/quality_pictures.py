@@ -20,7 +20,7 @@ from jdiff_style import runs
 from jdiff_style.checkpoint import sha256
 from jdiff_style.drafts import load_drafter
 from jdiff_style.errors import UserError
-from jdiff_style.generate import SamplingOptions, choose_device, draw, load_pipeline
+from jdiff_style.generate import SamplingOptions, choose_device, draw, in_batches, load_pipeline
 from jdiff_style.hashes import SUMS_FILE
 from jdiff_style.lora_files import LORA_FILE, decoder_file
 from jdiff_style.packs import Pack
@@ -71,11 +71,12 @@ def draw_all(
         for parent in {file.parent for file in files.values()}:
             parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(parent)
-        for first in range(0, len(todo), BATCH):
-            part = todo[first : first + BATCH]
+        done = len(prompts) - len(todo)
+        for part in in_batches(todo, BATCH, lambda prompt: options.strength(prompt.style)):
             for prompt, picture in zip(part, draw(pipeline, part, options, drafter=drafter)):
                 save_picture(picture, files[prompt.style, prompt.word])
-            progress.update(len(prompts) - len(todo) + first + len(part))
+            done += len(part)
+            progress.update(done)
     except OSError as error:
         raise UserError(f"--out: cannot write {folder} ({error.strerror}); free space or choose another folder") from None
     progress.close()

@@ -9,7 +9,9 @@ little strength leaves its looks as they are. Hence the training here: noisy dra
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+import numpy as np
 
 from jdiff_style.captions import object_words
 from jdiff_style.generate import SamplingOptions, load_pipeline, noise_seed
@@ -17,6 +19,7 @@ from jdiff_style.generate import SamplingOptions, load_pipeline, noise_seed
 if TYPE_CHECKING:
     import torch
 
+    from jdiff_style.dataset import TrainingData
     from jdiff_style.recipe import Recipe
 
 # Drafts are made noisy to this timestep or beyond. What comes before it sees what a draft of this one became on the way:
@@ -85,8 +88,33 @@ class Drafter:
         return torch.stack([self.kept[text] for text in prompts])
 
 
-def recipe_sampling(recipe: Recipe) -> SamplingOptions:
-    """How a recipe's own pictures are drawn."""
+def away(pictures: np.ndarray, others: np.ndarray) -> float:
+    """How far the colours of pictures are from those of others: the mean over pairs and channels of the Wasserstein-1
+    distance of their values, as a share of the range. Shapes do not count: values are compared in order of size, not in
+    place. Both are pictures × channels × height × width in [-1, 1].
+    """
+    ordered = [np.sort(np.clip(side, -1, 1).reshape(*side.shape[:2], -1), axis=-1) for side in (pictures, others)]
+    return float(np.abs(ordered[0] - ordered[1]).mean() / 2)
+
+
+def strengths_of_styles(vae: Any, drafts: torch.Tensor, data: TrainingData, most: float) -> dict[str, float]:
+    """For each style's id how much noise its drafts need: as much as its pictures' colours are away from theirs, `most` at
+    most. A style near to that of the drafts then keeps their shapes, where more noise would only blur them.
+
+    `drafts` are latents as the UNet takes them, one for each picture of `data`.
+    """
+    import torch
+
+    found: dict[str, list[float]] = {}
+    for number, (style, _) in enumerate(data.records):
+        with torch.no_grad():
+            drawn = vae.decode(drafts[number : number + 1].to(vae.device) / vae.config.scaling_factor).sample
+        found.setdefault(style.id, []).append(away(drawn.cpu().numpy(), data.pixels(number, flipped=False)[None]))
+    return {style: min(most, max(0.001, round(sum(own) / len(own), 3))) for style, own in found.items()}
+
+
+def recipe_sampling(recipe: Recipe, strengths: Mapping[str, float]) -> SamplingOptions:
+    """How a recipe's own pictures are drawn, with the strengths of its run's styles."""
     return SamplingOptions(
         steps=recipe.grid_steps,
         guidance=recipe.grid_guidance,
@@ -94,6 +122,7 @@ def recipe_sampling(recipe: Recipe) -> SamplingOptions:
         height=recipe.resolution,
         width=recipe.resolution,
         draft_strength=recipe.draft_strength,
+        draft_strengths=strengths,
         draft_guidance=recipe.draft_guidance,
     )
 

@@ -7,13 +7,14 @@ work start at once, and a worker can still choose its thread count before torch 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jdiff_style.errors import UserError
 from jdiff_style.hashes import check_sums
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from jdiff_style.drafts import Drafter
     from jdiff_style.prompts import Prompt
+
+Item = TypeVar("Item")
 
 # name -> (diffusers class, what is changed in the base model's scheduler configuration)
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -62,6 +65,7 @@ class SamplingOptions:
         width: likewise.
         lora_scale: how much of the LoRA is merged; 1 as trained, 0 nothing.
         draft_strength: noise on a draft, where a prompt has one: at 1 nothing is left of it, near 0 it stays as it is.
+        draft_strengths: the same for styles that have one of their own, by the style's id.
         draft_guidance: guidance scale of the drafts; None for `guidance`.
     """
 
@@ -73,6 +77,7 @@ class SamplingOptions:
     width: int | None = None
     lora_scale: float = 1.0
     draft_strength: float = 0.5
+    draft_strengths: Mapping[str, float] = field(default_factory=dict)
     draft_guidance: float | None = None
 
     def __post_init__(self) -> None:
@@ -90,8 +95,23 @@ class SamplingOptions:
                 raise UserError(f"--{name}: {value} pixels is no multiple of 8 from 16 to 8192; use for example 512")
         if not math.isfinite(self.lora_scale):
             raise UserError(f"--lora-scale: {self.lora_scale} is not a finite number; 1 is as trained")
-        if not 0 < self.draft_strength <= 1:
-            raise UserError(f"--draft-strength: {self.draft_strength} is outside 0 to 1; 0.5 is usual")
+        for strength in (self.draft_strength, *self.draft_strengths.values()):
+            if not 0 < strength <= 1:
+                raise UserError(f"--draft-strength: {strength} is outside 0 to 1; 0.5 is usual")
+
+    def strength(self, style: str) -> float:
+        """Noise on the drafts of `style`. Where it has one of its own, one step at least is drawn."""
+        if style not in self.draft_strengths:
+            return self.draft_strength
+        return min(1.0, max(self.draft_strengths[style], 1.5 / self.steps))  # diffusers cuts steps × strength to a whole
+
+
+def in_batches(items: Sequence[Item], size: int, strength: Callable[[Item], float]) -> list[list[Item]]:
+    """The items in their order, at most `size` in a batch, and in each only such of one draft strength, as
+    :func:`draw` needs them.
+    """
+    runs_of_one = (list(own) for _, own in itertools.groupby(items, strength))
+    return [own[first : first + size] for own in runs_of_one for first in range(0, len(own), size)]
 
 
 def noise_seed(seed: int, style: str, word: str) -> int:
@@ -241,7 +261,10 @@ def draw(
     if prompts[0].draft:
         assert drafter is not None, "a prompt asks for a draft and there is nothing to draw it with"
         drafts = drafter.latents([prompt.draft for prompt in prompts])
-        pipeline, start = from_drafts(pipeline, drafts, options.draft_strength)
+        strengths = {options.strength(style) for style in styles}
+        if len(strengths) > 1:
+            raise ValueError(f"drafts of one batch have one strength, not {sorted(strengths)}; see in_batches")
+        pipeline, start = from_drafts(pipeline, drafts, *strengths)
     with torch.no_grad():
         pixels = pipeline(
             prompt=[prompt.positive for prompt in prompts],

@@ -5,7 +5,7 @@ picture where the pack has that.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import torch
 from diffusers import StableDiffusionPipeline
@@ -38,8 +38,16 @@ def grid_prompt(style: Style, word: str, template: str | None) -> str:
     return ", ".join([style.trigger, *style.style_tags, word])
 
 
-def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, path: Path, device: torch.device) -> None:
+def draw_grid(
+    pipeline: StableDiffusionPipeline,
+    pack: Pack,
+    recipe: Recipe,
+    path: Path,
+    device: torch.device,
+    strengths: Mapping[str, float],
+) -> None:
     """Generate the pictures and write the PNG `path` in one step. Each picture's noise has a seed of its own.
+    `strengths` are those of drafts that belong to a style.
 
     Where the pack has true pictures of the words (`Style.targets`), each stands to the right of the generated one. A LoRA
     is merged into the weights of `pipeline`, which therefore cannot be trained further.
@@ -50,7 +58,8 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
     pipeline.to(device, torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     chosen = [(style, grid_words(style, recipe.grid_words)) for style in pack.styles[: recipe.grid_styles]]
-    drafter = Drafter(pipeline, recipe_sampling(recipe))
+    sampling = recipe_sampling(recipe, strengths)
+    drafter = Drafter(pipeline, sampling)
     if recipe.draft_template is not None:
         with lora.switched_off(pipeline.unet, pipeline.text_encoder):
             drafter.latents([draft_prompt(recipe, word) for _, words in chosen for word in words])
@@ -70,7 +79,7 @@ def draw_grid(pipeline: StableDiffusionPipeline, pack: Pack, recipe: Recipe, pat
             start: dict[str, Any] = {"height": recipe.resolution, "width": recipe.resolution}
             if recipe.draft_template is not None:
                 drafts = drafter.latents([draft_prompt(recipe, word) for word in part])
-                generate, start = from_drafts(pipeline, drafts, recipe.draft_strength)
+                generate, start = from_drafts(pipeline, drafts, sampling.strength(style.id))
             seeds = [derive_seed(recipe.seed, _STREAM, number, first + column) for column in range(len(part))]
             with torch.no_grad():
                 pictures = generate(

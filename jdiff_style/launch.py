@@ -11,7 +11,7 @@ from typing import Any, Optional
 from jdiff_style import checkpoint, data_parallel, grid, pretrain_launch, resume, runs
 from jdiff_style.base import resolve_base
 from jdiff_style.errors import Interrupted, UserError
-from jdiff_style.lora_files import LORA_FILE
+from jdiff_style.lora_files import LORA_FILE, write_strengths
 from jdiff_style.model_folder import check_model_folder
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.recipe import Recipe, to_yaml
@@ -134,12 +134,15 @@ def _base_folder(recipe: Recipe, out: Path) -> Path:
 def _work(trainer: Trainer, run: Path, start: int) -> None:
     recipe = trainer.recipe
     try:
+        with checkpoint.disk_trouble(run, "how much noise drafts get"):
+            write_strengths(run, trainer.strengths)
         processes = data_parallel.started(run, start, recipe.processes, recipe.device)
         with checkpoint.disk_trouble(run, "the log"), processes as group:
             trainer.train(run, start, group)
         with checkpoint.disk_trouble(run, "the result"):
             trainer.write_result(run)
             if recipe.grid_styles > 0:
-                grid.draw_grid(trainer.base.pipeline(), trainer.pack, recipe, run / runs.GRID_FILE, trainer.device)
+                pipeline, strengths = trainer.base.pipeline(), trainer.strengths
+                grid.draw_grid(pipeline, trainer.pack, recipe, run / runs.GRID_FILE, trainer.device, strengths)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped. {runs.how_to_resume(run)}") from None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jdiff_style.errors import UserError
-from jdiff_style.generate import DEVICES, DTYPES, SCHEDULERS, SamplingOptions
+from jdiff_style.generate import DEVICES, DTYPES, SCHEDULERS, SamplingOptions, in_batches
 from jdiff_style.gpus import usable_gpus
 from jdiff_style.pictures import Row, Tile, contact_sheet, remove_leftovers, save_picture
 from jdiff_style.plan import Plan, describe, make_plan
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--draft-strength",
         type=float,
         metavar="FACTOR",
-        help="noise on a draft: at 1 nothing is left of it, near 0 it stays; without it that of the run, or "
+        help="noise on a draft: at 1 nothing is left of it, near 0 it stays; without it that of the run, by style, or "
         f"{SamplingOptions.draft_strength}",
     )
     sampling.add_argument(
@@ -175,7 +175,8 @@ def _run(plan: Plan, arguments: argparse.Namespace) -> int:
     _prepare(plan)
     if plan.todo:
         progress = Progress("drawing", len(plan.todo))
-        batches = [plan.todo[start : start + arguments.batch] for start in range(0, len(plan.todo), arguments.batch)]
+        sampling = plan.setup.sampling
+        batches = in_batches(plan.todo, arguments.batch, lambda job: sampling.strength(job.prompt.style))
         shown = -1.0
 
         def show(done: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from jdiff_style import runs
 from jdiff_style.errors import UserError
 from jdiff_style.generate import SamplingOptions
-from jdiff_style.lora_files import LORA_FILE, lora_file
+from jdiff_style.lora_files import LORA_FILE, lora_file, read_strengths
 from jdiff_style.model_folder import check_model_folder
 from jdiff_style.packs import Pack, load_pack
 from jdiff_style.pictures import is_whole_picture, safe_name
@@ -67,6 +67,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         width=arguments.width,
         lora_scale=arguments.lora_scale,
         draft_strength=arguments.draft_strength,
+        draft_strengths=arguments.draft_strengths,
         draft_guidance=arguments.draft_guidance,
     )
     prompting = PromptOptions(
@@ -153,7 +154,7 @@ def plan_jobs(
 
 def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
     """The arguments with what ``--run`` says filled in where nothing else was given."""
-    filled = argparse.Namespace(**vars(arguments))
+    filled = argparse.Namespace(**vars(arguments), draft_strengths={})
     if arguments.run is not None:
         recipe_file = arguments.run / runs.RECIPE_FILE
         if not recipe_file.is_file():
@@ -169,6 +170,8 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
                     f"`jdiff train --resume {arguments.run}`, or give a checkpoint of it with --lora"
                 )
             filled.lora = arguments.run
+        if filled.draft_strength is None:
+            filled.draft_strengths = read_strengths(arguments.run)
         if filled.height is None and filled.width is None:
             filled.height = filled.width = recipe.get("resolution")
         for name, own in (

@@ -160,6 +160,10 @@ class Recipe:
         0.5, DATA, "noise on a draft when a picture is generated: at 1 nothing is left of it, near 0 it stays", "FACTOR",
         above=0.0, high=1.0,
     )  # fmt: skip
+    draft_strength_by_style: bool = field(
+        False, DATA, "a style whose colours are nearer to those of its drafts than draft_strength gets only as much noise "
+        "as they are away, and keeps more of the drafts' shapes",
+    )  # fmt: skip
 
     device: str = field("auto", SPEED, "where to compute", "DEVICE", choices=("auto", "cpu", "cuda"))
     processes: int = field(
@@ -213,6 +217,8 @@ class Recipe:
                 raise UserError(f"draft_strength: {self.draft_strength} leaves none of {self.grid_steps} steps; raise it")
         elif self.drafts:
             raise UserError("drafts: there are none without a draft_template; give one, or set drafts to 0")
+        elif self.draft_strength_by_style:
+            raise UserError("draft_strength_by_style: there are no drafts without a draft_template; give one")
         if self.style_template is not None:
             _check_template("style_template", self.style_template, ("trigger", "style"))
             if not self.style_captions:

@@ -29,7 +29,15 @@ from jdiff_style.base import Base, load_base, pixels_per_latent
 from jdiff_style.captions import make_caption
 from jdiff_style.data_parallel import Group
 from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
-from jdiff_style.drafts import FIRST_TIMESTEP, Drafter, draft_prompt, draft_timesteps, noise_with_drafts, recipe_sampling
+from jdiff_style.drafts import (
+    FIRST_TIMESTEP,
+    Drafter,
+    draft_prompt,
+    draft_timesteps,
+    noise_with_drafts,
+    recipe_sampling,
+    strengths_of_styles,
+)
 from jdiff_style.errors import Interrupted, UserError
 from jdiff_style.lora_files import DECODER_FILE, LORA_FILE, decoder_file
 from jdiff_style.losses import Loss, make_loss
@@ -57,7 +65,11 @@ class Trainer:
             raise UserError("mixed_precision: fp16 needs a CUDA device; use no or bf16 on the CPU")
         self.base: Base = load_base(base, self.dtype, self.device)
         self.data = TrainingData(pack, recipe)
-        self.drafts: torch.Tensor | None = self._draw_drafts() if recipe.drafts else None
+        wanted = recipe.drafts or recipe.draft_strength_by_style
+        self.drafts: torch.Tensor | None = self._draw_drafts() if wanted else None
+        self.strengths: dict[str, float] = {}
+        if self.drafts is not None and recipe.draft_strength_by_style:
+            self.strengths = strengths_of_styles(self.base.vae, self.drafts, self.data, recipe.draft_strength)
         self.rank = recipe.rank_per_style * len(pack.styles)
         self.styles = [style.id for style in pack.styles]
         self.modules = self._attach()
@@ -86,7 +98,7 @@ class Trainer:
 
     def _draw_drafts(self) -> torch.Tensor:
         """Latents of what the base, still without a LoRA, draws of the object in every picture of the pack."""
-        drafter = Drafter(self.base.pipeline(), recipe_sampling(self.recipe))
+        drafter = Drafter(self.base.pipeline(), recipe_sampling(self.recipe, {}))
         return drafter.latents([draft_prompt(self.recipe, image.name) for _, image in self.data.records])
 
     def _attach(self) -> dict[str, torch.nn.Module]:
@@ -215,7 +227,7 @@ class Trainer:
             latents = self.encode_images(batch, generator, share)
             noise = self.draw_noise(latents.shape, generator, share)
             timesteps = self.draw_timesteps(recipe.batch_size, generator)[share]
-            if self.drafts is not None:
+            if self.drafts is not None and recipe.drafts:
                 # The autoencoder sees both directions alike, so a draft is flipped as it is.
                 drafts = torch.stack([self.drafts[n].flip(-1) if flipped else self.drafts[n] for n, flipped in batch.keys])
                 shares = self._draft_shares(generator, share)

@@ -9,9 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jdiff_style import parallel
-from jdiff_style.drafts import FIRST_TIMESTEP, Drafter, draft_timesteps, load_drafter, noise_with_drafts
+from jdiff_style.drafts import (
+    FIRST_TIMESTEP,
+    Drafter,
+    away,
+    draft_timesteps,
+    load_drafter,
+    noise_with_drafts,
+    strengths_of_styles,
+)
 from jdiff_style.errors import UserError
-from jdiff_style.generate import SamplingOptions, draw, load_pipeline
+from jdiff_style.generate import SamplingOptions, draw, in_batches, load_pipeline
+from jdiff_style.lora_files import STRENGTHS_FILE
 from jdiff_style.prompts import Prompt, PromptOptions
 
 WEAK = SamplingOptions(steps=10, draft_strength=0.1)
@@ -164,8 +173,10 @@ def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pa
     from jdiff_style.recipe import make_recipe
 
     recipe = make_recipe({"resolution": 32, "grid_steps": 2, "grid_words": 1, "draft_template": TEMPLATE})
-    seen = []
-    monkeypatch.setattr(grid, "from_drafts", lambda p, drafts, s: (seen.append(drafts), from_drafts(p, drafts, s))[1])
+    seen, strengths = [], []
+    monkeypatch.setattr(
+        grid, "from_drafts", lambda p, drafts, s: (seen.append(drafts), strengths.append(s), from_drafts(p, drafts, s))[2]
+    )
     from jdiff_style.generate import from_drafts
 
     for strange in (False, True):
@@ -175,7 +186,9 @@ def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pa
             with torch.no_grad():
                 for _, layer in lora.lora_layers(pipeline.unet):
                     layer.lora_B[lora.ADAPTER].weight.fill_(0.5)
-        grid.draw_grid(pipeline, load_pack(pack_folder), recipe, tmp_path / f"{strange}.png", torch.device("cpu"))
+        place, device = tmp_path / f"{strange}.png", torch.device("cpu")
+        grid.draw_grid(pipeline, load_pack(pack_folder), recipe, place, device, {"00": 0.9})
+    assert strengths == [0.9, 0.5] * 2  # steps are two, so that a half is one
     assert len(seen) == 4 and torch.equal(torch.stack(seen[:2]), torch.stack(seen[2:]))
     assert (tmp_path / "True.png").read_bytes() != (tmp_path / "False.png").read_bytes()
 
@@ -184,6 +197,7 @@ def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pa
     "options, message",
     [
         (["--drafts", 0.5], "drafts: there are none without a draft_template"),
+        (["--draft-strength-by-style"], "draft_strength_by_style: there are no drafts without a draft_template"),
         (["--draft-template", "a {style} of {object}"], "draft_template"),
         (["--draft-template", "a drawing"], "draft_template"),
         (["--draft-template", TEMPLATE, "--draft-strength", 0.01], "leaves none of 20 steps"),
@@ -272,3 +286,87 @@ def test_pictures_from_drafts_are_those_of_diffusers_and_latents_may_have_any_nu
     made, start = from_drafts(wide, drafts[:1], 0.5)
     with pytest.raises(ValueError, match="1 drafts for 2 pictures"):
         draw(made, **start)
+
+
+@given(seed=st.integers(0, 99), by=st.floats(0, 0.4))
+def test_how_far_colours_are_away_does_not_look_at_shapes(seed, by):
+    rng = np.random.default_rng(seed)
+    picture = rng.uniform(-1, 1, size=(2, 3, 8, 8)).astype(np.float32)
+    order = rng.permutation(64)
+    moved = picture.reshape(2, 3, 64)[..., order].reshape(picture.shape)
+    assert away(picture, moved) == 0
+    assert away(0.6 * picture, 0.6 * moved + by) == pytest.approx(by / 2, abs=1e-6)
+    assert away(0.6 * moved + by, 0.6 * picture) == pytest.approx(by / 2, abs=1e-6)
+    assert away(picture, -9 * np.ones_like(picture)) == pytest.approx((picture.mean() + 1) / 2, abs=1e-6)
+
+
+def test_a_style_gets_as_much_noise_as_its_colours_are_away(tiny_base):
+    """The mean over its pictures, at most as much as the recipe says, and never none at all."""
+    vae = load_pipeline(tiny_base, None, WEAK).vae
+    drafts = torch.randn((4, 4, 8, 8), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        drawn = vae.decode(drafts / vae.config.scaling_factor).sample.clamp(-1, 1).numpy()
+
+    class Data:
+        records = [(Style(id), None) for id in ("same", "near", "near", "far")]
+
+        def pixels(self, number, flipped):
+            assert not flipped
+            return (drawn[number], drawn[number] * 0.9, drawn[number] * 0.7, np.ones_like(drawn[number]))[number]
+
+    found = strengths_of_styles(vae, drafts, Data(), 0.25)
+    near = np.mean([np.abs(drawn[1]).mean() * 0.1, np.abs(drawn[2]).mean() * 0.3]) / 2
+    assert found == {"same": 0.001, "near": pytest.approx(near, abs=6e-4), "far": 0.25} and 0.001 < near < 0.25
+
+
+class Style:
+    def __init__(self, id):
+        self.id = id
+
+
+def test_batches_have_one_strength_each(tiny_base):
+    options = SamplingOptions(
+        steps=4, scheduler="ddim", draft_strength=0.5, draft_strengths={"01": 0.75, "02": 0.01}
+    )  # fmt: skip
+    assert [int(4 * options.strength(style)) for style in ("00", "01", "02")] == [2, 3, 1]  # one step at least
+    for steps in range(1, 60):
+        assert int(steps * SamplingOptions(steps=steps, draft_strengths={"00": 1e-3}).strength("00")) == 1
+    asked = [prompt(style, word) for style in ("00", "01", "03") for word in ("Ring", "Hotel", "Car")]
+    batches = in_batches(asked, 2, lambda one: options.strength(one.style))
+    assert [one for batch in batches for one in batch] == asked
+    assert [len(batch) for batch in batches] == [2, 1, 2, 1, 2, 1]
+    assert [len(batch) for batch in in_batches(asked, 4, lambda one: 0.5)] == [4, 4, 1]
+    pipeline, drafter = load_pipeline(tiny_base, None, options), load_drafter(tiny_base, options)
+    seen = []
+    for batch in (batches[0], batches[2]):
+        draw(pipeline, batch, options, lambda done, total: seen.append((done, total)), drafter)
+    assert seen == [(1, 2), (2, 2), (1, 3), (2, 3), (3, 3)]
+    with pytest.raises(ValueError, match="one strength"):
+        draw(pipeline, [asked[0], asked[3]], options, drafter=drafter)
+
+
+def test_a_run_keeps_its_styles_strengths_for_the_command(tiny_base, pack_folder, tmp_path, jdiff, capsys):
+    """The run has them in a file of its own, `--run` draws with them and records them; `--draft-strength` is for all."""
+    line = ["train", "--pack", pack_folder, "--base", tiny_base, "--out", tmp_path / "runs", "--steps", 1,
+            "--resolution", 32, "--rank-per-style", 2, "--grid-steps", 4, "--grid-words", 1, "--draft-template", TEMPLATE,
+            "--draft-strength", 0.9, "--draft-strength-by-style"]  # fmt: skip
+    code, _, err = jdiff(*line)
+    assert code == 0, err
+    (run,) = (tmp_path / "runs").glob("0*")
+    strengths = json.loads((run / STRENGTHS_FILE).read_text())
+    assert set(strengths) == {"00", "01"} and all(0 < strength < 0.9 for strength in strengths.values())
+    words = ["--run", str(run), "--limit", "1", "--steps", "4"]
+    assert parallel.main([*words, "--out", str(tmp_path / "own")]) == 0
+    assert parallel.main([*words, "--out", str(tmp_path / "all"), "--draft-strength", "0.9"]) == 0
+    own, other = (json.loads((tmp_path / name / "generation.json").read_text())["settings"] for name in ("own", "all"))
+    assert own["draft_strengths"] == strengths and other["draft_strengths"] == {}
+    files = sorted(file.relative_to(tmp_path / "own") for file in (tmp_path / "own").glob("0*/*.png"))
+    assert len(files) == 2 and all((tmp_path / "own" / f).read_bytes() != (tmp_path / "all" / f).read_bytes() for f in files)
+    for text in ("{", "[1]", '{"00": "much"}'):
+        (run / STRENGTHS_FILE).write_text(text)
+        capsys.readouterr()
+        assert parallel.main([*words, "--out", str(tmp_path / "other")]) == 1
+        assert f"{STRENGTHS_FILE} is damaged" in capsys.readouterr().err
+    (run / STRENGTHS_FILE).write_text('{"00": 1.5}')
+    assert parallel.main([*words, "--out", str(tmp_path / "other")]) == 1
+    assert "--draft-strength: 1.5 is outside" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from jdiff_style.pretrain_appearance import (
     make_caption,
 )
 from jdiff_style.pretrain_base import BaseStage
+from jdiff_style.pretrain_data import plain_caption
 from jdiff_style.pretrain_recipe import BaseRecipe
 
 PLAIN = Appearance("", "", ("black", "white"), False, "", "", 0)
@@ -223,3 +224,28 @@ def test_a_base_goes_on_from_another(jdiff, trained, tmp_path):
 def test_a_share_outside_of_0_to_1_is_refused(jdiff, trained, share, message):
     code, _, err = jdiff("train", "--recipe", trained["vae"].parents[1] / "base.yaml", "--appearances", share, "--dry-run")
     assert code == 1 and message in err, err
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_style_of_drafts_comes_as_often_as_asked(trained, share, monkeypatch):
+    folder = trained["vae"].parents[1]
+    recipe = BaseRecipe(
+        data=str(folder / "data"), vae=str(trained["vae"]), clip=str(trained["clip"]), channels=(16, 32), attention=(0, 1),
+        norm_groups=8, heads=2, batch_size=64, plain_captions=1.0, drop_caption=0.0, appearance_style="ring",
+        appearance_style_share=share,
+    )  # fmt: skip
+    stage = BaseStage(recipe)
+    stage.latents = np.broadcast_to(np.arange(len(stage.data.images), dtype=np.float32)[:, None, None, None],
+                                    (len(stage.data.images), 4, 8, 8))  # fmt: skip
+    seen = []
+    monkeypatch.setattr(stage, "_error", lambda predict, latents, captions, *rest: seen.append((latents, captions)))
+    stage.loss(0)
+    latents, captions = seen[0]
+    for own, caption in zip(latents[:, 0, 0, 0], captions):
+        item = stage.data.items[int(own)]
+        assert caption == plain_caption(item.style, item.object)
+    numbers, _ = stage.data.numbers(0, 64)
+    own = np.mean([stage.data.items[n].style == "ring" for n in numbers])
+    drawn = np.mean([stage.data.items[int(n)].style == "ring" for n in latents[:, 0, 0, 0]])
+    assert 0 < own < 1 and abs(drawn - (own + share * (1 - own))) < 0.15
+    assert [stage.data.items[int(n)].object for n in latents[:, 0, 0, 0]] == [stage.data.items[n].object for n in numbers]
