@@ -88,7 +88,7 @@ def write_card(
         _front_matter(stage),
         f"# {TITLES[stage]}\n\n{WHAT[stage].format(**say)} Weights are float16 and the average over the last part of the "
         f"training; `{SUMS_FILE}` holds their hashes, `training.json` every setting.",
-        _use(stage, data),
+        _use(stage, card["recipe"], data),
         _data(card, data, licences is not None),
         _training(card, rows),
         *([_before(before, folder)] if before else []),
@@ -149,14 +149,15 @@ def _front_matter(stage: str) -> str:
     return "\n".join([*lines, *(["pipeline_tag: text-to-image"] if CLASSES[stage] == PIPELINE else []), "---"])
 
 
-def _use(stage: str, data: Any) -> str:
+def _use(stage: str, recipe: dict[str, Any], data: Any) -> str:
     name = CLASSES[stage]
     lines = [f"from {LIBRARIES[stage]} import {name}", f'model = {name}.from_pretrained("FOLDER")']
     if name == PIPELINE:
         item = next(item for item in data.items if item.train)
         prompt = f"a {item.style} emoji of {item.object}"
         lines[1] = lines[1].replace("model", "pipeline")
-        lines.append(f'picture = pipeline("{prompt}", num_inference_steps=20, guidance_scale=3.0).images[0]')
+        sampling = f"num_inference_steps={recipe['sample_steps']}, guidance_scale={recipe['sample_guidance']}"
+        lines.append(f'picture = pipeline("{prompt}", {sampling}).images[0]')
     return "## Use\n```python\n" + "\n".join(lines) + "\n```"
 
 
@@ -200,7 +201,8 @@ def _training(card: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     shown = ("batch_size", "learning_rate", "warmup_steps", "cooldown_steps", "weight_decay", "ema_decay", "mixed_precision",
              "seed")  # fmt: skip
     # What was learnt from, where it was not the pictures as they are; the next training's card still says so.
-    changed = [name for name in ("appearances", "appearance_style", "paintings", "drafts") if recipe.get(name)]
+    changed = [name for name in ("appearances", "appearance_style", "appearance_style_share", "paintings", "drafts")
+               if recipe.get(name)]  # fmt: skip
     if "drafts" in changed and "draft_timesteps" in recipe:
         changed.append("draft_timesteps")
     settings = ", ".join(f"{name} {recipe[name]}" for name in (*shown, *changed))
