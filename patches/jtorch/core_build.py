@@ -1,7 +1,8 @@
 """The first start: compile Jittor's core once, under a lock, in a process of its own, with one progress line.
 
 Jittor prints hundreds of lines and forks a pool of compilers while it builds. Here that happens in a child whose output
-goes to a log file, so that the program that asked only shows ``Compiling Jittor's core, once, about 100 s: 42/150``.
+goes to a log file, so that the program that asked only shows
+``Compiling Jittor's core, once, two to three minutes: 42/150``.
 """
 
 from __future__ import annotations
@@ -138,11 +139,11 @@ class Progress:
     def show(self) -> None:
         """Draw the state that the log file tells of."""
         done, total = self._state()
-        text = f"Compiling Jittor's core, once, about 100 s: {done}/{total}"
+        text = f"Compiling Jittor's core, once, two to three minutes: {done}/{total}"
         if self.terminal:
             self._write(f"\r{text} ({time.monotonic() - self.began:.0f} s)\x1b[K")
         elif not self.shown:
-            self._write("Compiling Jittor's core, once, about 100 s\n")
+            self._write("Compiling Jittor's core, once, two to three minutes\n")
         self.shown = True
 
     def finish(self) -> None:

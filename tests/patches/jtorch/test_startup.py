@@ -299,11 +299,11 @@ def test_progress_follows_the_log(tmp_path, capsys, monkeypatch):
     plain.show()
     plain.finish()
     text = capsys.readouterr().err
-    assert text.count("Compiling Jittor's core, once, about 100 s\n") == 1
+    assert text.count("Compiling Jittor's core, once, two to three minutes\n") == 1
     assert "\r" not in text
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     core_build.Progress(log).show()
-    assert capsys.readouterr().err.startswith("\rCompiling Jittor's core, once, about 100 s: 42/150 (")
+    assert capsys.readouterr().err.startswith("\rCompiling Jittor's core, once, two to three minutes: 42/150 (")
 
 
 def test_describe_tells_all_when_nothing_is_missing():
