@@ -74,7 +74,7 @@ def _jittor_environment() -> Iterator[tuple[str, str]]:
     yield "oneDNN", f"found in {found['onednn']}" if found["onednn"] else missing
     yield from found["cuda"]
     if found["cache"]:
-        core = "core compiled" if found["core_compiled"] else "core not compiled yet: the next start takes two to three minutes"
+        core = "core compiled" if found["core_compiled"] else "core not compiled: the next start takes two to three minutes"
         yield "cache", f"{found['cache']} ({found['cache_bytes'] / 2**20:.0f} MB, {core})"
     for problem in found["problems"]:
         yield "PROBLEM", problem
