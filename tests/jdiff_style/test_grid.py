@@ -45,7 +45,7 @@ def cut(sheet, corner, side=96):
 
 def draw(pack, pipeline, file, **changes):
     values = {"resolution": 32, "grid_styles": 2, "grid_words": 2, "grid_steps": 1} | changes
-    draw_grid(pipeline, pack, make_recipe(values), file, torch.device("cpu"))
+    draw_grid(pipeline, pack, make_recipe(values), file, torch.device("cpu"), {})
     return np.asarray(Image.open(file).convert("RGB"))
 
 
