@@ -88,7 +88,7 @@ class Drafter:
         return torch.stack([self.kept[text] for text in prompts])
 
 
-def away(pictures: np.ndarray, others: np.ndarray) -> float:
+def colour_distance(pictures: np.ndarray, others: np.ndarray) -> float:
     """How far the colours of pictures are from those of others: the mean over pairs and channels of the Wasserstein-1
     distance of their values, as a share of the range. Shapes do not count: values are compared in order of size, not in
     place. Both are pictures × channels × height × width in [-1, 1].
@@ -109,7 +109,7 @@ def strengths_of_styles(vae: Any, drafts: torch.Tensor, data: TrainingData, most
     for number, (style, _) in enumerate(data.records):
         with torch.no_grad():
             drawn = vae.decode(drafts[number : number + 1].to(vae.device) / vae.config.scaling_factor).sample
-        found.setdefault(style.id, []).append(away(drawn.cpu().numpy(), data.pixels(number, flipped=False)[None]))
+        found.setdefault(style.id, []).append(colour_distance(drawn.cpu().numpy(), data.pixels(number, flipped=False)[None]))
     return {style: min(most, max(0.001, round(sum(own) / len(own), 3))) for style, own in found.items()}
 
 

@@ -170,8 +170,6 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
                     f"`jdiff train --resume {arguments.run}`, or give a checkpoint of it with --lora"
                 )
             filled.lora = arguments.run
-        if filled.draft_strength is None:
-            filled.draft_strengths = read_strengths(arguments.run)
         if filled.height is None and filled.width is None:
             filled.height = filled.width = recipe.get("resolution")
         for name, own in (
@@ -183,6 +181,8 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
         ):
             if getattr(filled, name) is None:
                 setattr(filled, name, recipe.get(own))
+        if filled.draft and arguments.draft_strength is None:
+            filled.draft_strengths = read_strengths(arguments.run)
     if filled.guidance is None:
         filled.guidance = SamplingOptions.guidance
     if filled.draft_strength is None:

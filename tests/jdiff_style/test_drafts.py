@@ -12,7 +12,7 @@ from jdiff_style import parallel
 from jdiff_style.drafts import (
     FIRST_TIMESTEP,
     Drafter,
-    away,
+    colour_distance,
     draft_timesteps,
     load_drafter,
     noise_with_drafts,
@@ -294,10 +294,10 @@ def test_how_far_colours_are_away_does_not_look_at_shapes(seed, by):
     picture = rng.uniform(-1, 1, size=(2, 3, 8, 8)).astype(np.float32)
     order = rng.permutation(64)
     moved = picture.reshape(2, 3, 64)[..., order].reshape(picture.shape)
-    assert away(picture, moved) == 0
-    assert away(0.6 * picture, 0.6 * moved + by) == pytest.approx(by / 2, abs=1e-6)
-    assert away(0.6 * moved + by, 0.6 * picture) == pytest.approx(by / 2, abs=1e-6)
-    assert away(picture, -9 * np.ones_like(picture)) == pytest.approx((picture.mean() + 1) / 2, abs=1e-6)
+    assert colour_distance(picture, moved) == 0
+    assert colour_distance(0.6 * picture, 0.6 * moved + by) == pytest.approx(by / 2, abs=1e-6)
+    assert colour_distance(0.6 * moved + by, 0.6 * picture) == pytest.approx(by / 2, abs=1e-6)
+    assert colour_distance(picture, -9 * np.ones_like(picture)) == pytest.approx((picture.mean() + 1) / 2, abs=1e-6)
 
 
 def test_a_style_gets_as_much_noise_as_its_colours_are_away(tiny_base):
