@@ -92,7 +92,8 @@ def chosen_prompts(pack: Pack, recipe: Recipe, limit: int) -> list[Prompt]:
     """The pack's prompts, of each style at most `limit` (0: all), in the form of the training captions and with the recipe's
     drafts.
     """
-    prompts = build_prompts(pack, PromptOptions(template=recipe.caption_template, draft=recipe.draft_template or ""))
+    drafting = {"draft": recipe.draft_template or "", "drafts": recipe.draft_templates or {}}
+    prompts = build_prompts(pack, PromptOptions(template=recipe.caption_template, **drafting))
     counts: dict[str, int] = {}
     chosen = []
     for prompt in prompts:

@@ -15,11 +15,13 @@ import numpy as np
 
 from jdiff_style.captions import object_words
 from jdiff_style.generate import SamplingOptions, load_pipeline, noise_seed
+from jdiff_style.prompts import draft_template
 
 if TYPE_CHECKING:
     import torch
 
     from jdiff_style.dataset import TrainingData
+    from jdiff_style.packs import Style
     from jdiff_style.recipe import Recipe
 
 # Drafts are made noisy to this timestep or beyond. What comes before it sees what a draft of this one became on the way:
@@ -127,9 +129,24 @@ def recipe_sampling(recipe: Recipe, strengths: Mapping[str, float]) -> SamplingO
     )
 
 
-def draft_prompt(recipe: Recipe, word: str) -> str:
-    """What a recipe with drafts asks for, the word spelt as in captions."""
-    return str(recipe.draft_template).format(object=object_words(word) or word)
+def draft_prompt(recipe: Recipe, style: Style, word: str) -> str:
+    """What a recipe with drafts asks for in a style, the word spelt as in captions."""
+    template = draft_template(style, str(recipe.draft_template), recipe.draft_templates or {})
+    return template.format(object=object_words(word) or word)
+
+
+def describe_drafts(recipe: Recipe, styles: Sequence[Style]) -> list[str]:
+    """What `draft_templates` of a recipe does to these styles, a line for each that has a tag in it and for each tag that
+    none has.
+    """
+    by_tag = recipe.draft_templates or {}
+    lines = []
+    for style in styles:
+        template = draft_template(style, "", by_tag)
+        if template:
+            lines.append(f"drafts of style {style.id}: {template}")
+    missing = [tag for tag in by_tag if not any(draft_template(style, "", {tag: "x"}) for style in styles)]
+    return lines + [f"draft_templates: no style of the pack has the tag {tag!r}" for tag in missing]
 
 
 def load_drafter(base: Path, options: SamplingOptions, device: str = "cpu", dtype: str = "float32") -> Drafter:

@@ -62,7 +62,7 @@ def draw_grid(
     drafter = Drafter(pipeline, sampling)
     if recipe.draft_template is not None:
         with lora.switched_off(pipeline.unet, pipeline.text_encoder):
-            drafter.latents([draft_prompt(recipe, word) for _, words in chosen for word in words])
+            drafter.latents([draft_prompt(recipe, style, word) for style, words in chosen for word in words])
     for part in (pipeline.unet, pipeline.text_encoder):
         merge_lora(part, 1.0)
     decoder = None
@@ -78,7 +78,7 @@ def draw_grid(
             generate: Any = pipeline
             start: dict[str, Any] = {"height": recipe.resolution, "width": recipe.resolution}
             if recipe.draft_template is not None:
-                drafts = drafter.latents([draft_prompt(recipe, word) for word in part])
+                drafts = drafter.latents([draft_prompt(recipe, style, word) for word in part])
                 generate, start = from_drafts(pipeline, drafts, sampling.strength(style.id))
             seeds = [derive_seed(recipe.seed, _STREAM, number, first + column) for column in range(len(part))]
             with torch.no_grad():

@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--draft",
         metavar="TEXT",
         help="the base alone draws this first, for example 'a photo of {object}', and the picture is made from it; "
-        "without it that of the run's recipe, '' for none. A worker then holds two models",
+        "without it those of the run's recipe, '' for none. A worker then holds two models",
     )
     sampling.add_argument(
         "--draft-strength",

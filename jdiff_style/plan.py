@@ -77,6 +77,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         different=arguments.different,
         negative=arguments.negative,
         draft=arguments.draft or "",
+        drafts=arguments.drafts,
     )
     if (prompting.negative or prompting.different) and sampling.guidance <= 1:
         raise UserError(f"--guidance: {sampling.guidance} is 1 or less, so a negative prompt would do nothing; raise it")
@@ -154,7 +155,7 @@ def plan_jobs(
 
 def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
     """The arguments with what ``--run`` says filled in where nothing else was given."""
-    filled = argparse.Namespace(**vars(arguments), draft_strengths={})
+    filled = argparse.Namespace(**vars(arguments), drafts={}, draft_strengths={})
     if arguments.run is not None:
         recipe_file = arguments.run / runs.RECIPE_FILE
         if not recipe_file.is_file():
@@ -172,6 +173,8 @@ def _with_run(arguments: argparse.Namespace) -> argparse.Namespace:
             filled.lora = arguments.run
         if filled.height is None and filled.width is None:
             filled.height = filled.width = recipe.get("resolution")
+        if filled.draft is None:
+            filled.drafts = recipe.get("draft_templates") or {}
         for name, own in (
             ("template", "caption_template"),
             ("guidance", "grid_guidance"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jdiff_style.captions import object_words
@@ -34,6 +34,7 @@ class PromptOptions:
         different: put the ``different`` words of the object into the negative prompt.
         negative: negative prompt of every picture, e.g. ``blurry, text``.
         draft: prompt of a draft with {object} in it, e.g. ``a photo of {object}``; empty for no drafts.
+        drafts: tag -> such a prompt for the styles that have it, instead of ``draft``; see :func:`draft_template`.
     """
 
     template: str | None = None
@@ -42,6 +43,7 @@ class PromptOptions:
     different: bool = False
     negative: str = ""
     draft: str = ""
+    drafts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
@@ -50,8 +52,9 @@ class PromptOptions:
             raise UserError(f"--hypernyms: {self.hypernyms} is negative; 0 appends none")
         if self.template is not None:
             check_template(self.template)
-        if self.draft:
-            check_template(self.draft, "--draft", ("object",))
+        for draft in (self.draft, *self.drafts.values()):
+            if draft:
+                check_template(draft, "--draft", ("object",))
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,16 @@ def make_prompt(style: Style, key: str, word: str, options: PromptOptions, expan
         if not used & {"hypernyms", "tags"}:
             positive = _join([positive, *hypernyms])
     different = expansions.words(word, "different") if options.different else []
-    draft = options.draft.format(object=repeated[0])
+    draft = draft_template(style, options.draft, options.drafts).format(object=repeated[0])
     return Prompt(style.id, key, word, positive, _join([options.negative, *different]), draft)
+
+
+def draft_template(style: Style, usual: str, by_tag: Mapping[str, str]) -> str:
+    """The template of a style's drafts: that of the first tag in `by_tag` which the style has, whatever its capitals, or
+    else the usual one.
+    """
+    tags = {tag.casefold() for tag in style.style_tags}
+    return next((template for tag, template in by_tag.items() if tag.casefold() in tags), usual)
 
 
 class ExpansionIndex:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 from jdiff_style import schema
 from jdiff_style.errors import UserError
@@ -144,6 +144,10 @@ class Recipe:
         None, DATA, "prompt of a draft: the base alone draws {object} in a style that it knows, and pictures are generated "
         "from that; for example 'a photo of {object}'", "TEXT",
     )  # fmt: skip
+    draft_templates: Optional[Mapping[str, str]] = field(
+        None, DATA, "draft prompts of styles with a certain tag instead of draft_template, where the base knows a style "
+        "that is nearer to them; for example flat=a flat icon of {object}; the first tag that fits counts", "TEXTS",
+    )  # fmt: skip
     drafts: float = field(
         0.0, DATA, "share of pictures learnt from noise on their object's draft instead of on themselves, where the base is "
         "too small to know the object in a new style", "PROBABILITY", low=0.0, high=1.0,
@@ -213,10 +217,14 @@ class Recipe:
             _check_template("caption_template", self.caption_template, ("trigger", "style", "tags", "object"))
         if self.draft_template is not None:
             check_template(self.draft_template, "draft_template", ("object",))
+            for tag, template in (self.draft_templates or {}).items():
+                check_template(template, f"draft_templates, {tag}", ("object",))
             if int(self.grid_steps * self.draft_strength) < 1:
                 raise UserError(f"draft_strength: {self.draft_strength} leaves none of {self.grid_steps} steps; raise it")
         elif self.drafts:
             raise UserError("drafts: there are none without a draft_template; give one, or set drafts to 0")
+        elif self.draft_templates:
+            raise UserError("draft_templates: the other styles need a draft_template; give one")
         elif self.draft_strength_by_style:
             raise UserError("draft_strength_by_style: there are no drafts without a draft_template; give one")
         if self.style_template is not None:

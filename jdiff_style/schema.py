@@ -11,11 +11,12 @@ import difflib
 import functools
 import math
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Mapping, Union, get_args, get_origin, get_type_hints
 
 from jdiff_style.errors import UserError
 
 Numbers = tuple[int, ...]
+Texts = Mapping[str, str]
 MAIN = "main"  # the group of options that comes first, in every kind of recipe
 
 
@@ -65,7 +66,7 @@ def _types(kind: type) -> dict[str, Any]:
 
 
 def value_type(kind: type, name: str) -> tuple[Any, bool]:
-    """(bool, int, float, str or Numbers, whether None is allowed) for the field `name`."""
+    """(bool, int, float, str, Numbers or Texts, whether None is allowed) for the field `name`."""
     hint = _types(kind)[name]
     if get_origin(hint) is Union:
         return next(a for a in get_args(hint) if a is not type(None)), True
@@ -79,6 +80,7 @@ _KIND_NAMES: dict[Any, str] = {
     str: "a text",
     Numbers: "a list of whole numbers",
 }
+_TEXTS_EXPECTED = "expected names with a text each, such as {flat: a text, bold: another} or `flat=a text; bold=another`"
 
 
 def value_range(kind: type, name: str) -> str:
@@ -103,6 +105,8 @@ def shown(value: Any) -> str:
         return "none"
     if isinstance(value, tuple):
         return ",".join(str(v) for v in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{name}={text}" for name, text in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -122,6 +126,8 @@ def _coerce(settings: type, name: str, value: Any) -> Any:
         if optional:
             return None
         raise UserError(f"{name}: a value is missing; {_expects(settings, name)}")
+    if kind == Texts:
+        return _texts(name, value)
     bad = UserError(f"{name}: {value!r} is not {_KIND_NAMES[kind]}; {_expects(settings, name)}")
     if kind is bool:
         if isinstance(value, bool):
@@ -137,6 +143,25 @@ def _coerce(settings: type, name: str, value: Any) -> Any:
             raise bad
         return tuple(_number(part, int, bad) for part in parts)
     return _number(value, kind, bad)
+
+
+def _texts(name: str, value: Any) -> Texts:
+    bad = UserError(f"{name}: {value!r} are not named texts; {_TEXTS_EXPECTED}, names that are no words in quotes")
+    if isinstance(value, str):
+        parts = [part.partition("=") for part in value.split(";") if part.strip()]
+        pairs = [(key.strip(), text.strip()) for key, _, text in parts]
+        if len(dict(pairs)) < len(pairs):
+            raise UserError(f"{name}: {value!r} has a name twice; name each once")
+    elif isinstance(value, dict):
+        # YAML reads some names as something else: 00 as a number, no as false.
+        if not all(isinstance(part, str) for pair in value.items() for part in pair):
+            raise bad
+        pairs = [(key.strip(), text.strip()) for key, text in value.items()]
+    else:
+        raise bad
+    if not pairs or not all(key and text for key, text in pairs):
+        raise bad
+    return dict(pairs)
 
 
 def _number(value: Any, kind: Any, bad: UserError) -> Any:
@@ -260,8 +285,8 @@ def to_yaml(settings: Any, comments: bool = True) -> str:
         value = getattr(settings, name)
         value = list(value) if isinstance(value, tuple) else value
         # Quoted, so that a text such as "no" or "1" stays a text.
-        style = '"' if isinstance(value, str) else None
-        flow = True if isinstance(value, list) else None
+        style = '"' if isinstance(value, (str, dict)) else None
+        flow = True if isinstance(value, (list, dict)) else None
         text = yaml.safe_dump(
             value, default_style=style, default_flow_style=flow, allow_unicode=True, width=math.inf
         ).removesuffix("...\n")

@@ -32,6 +32,7 @@ from jdiff_style.dataset import DROPOUT, NOISE, Batch, TrainingData, derive_seed
 from jdiff_style.drafts import (
     FIRST_TIMESTEP,
     Drafter,
+    describe_drafts,
     draft_prompt,
     draft_timesteps,
     noise_with_drafts,
@@ -98,8 +99,10 @@ class Trainer:
 
     def _draw_drafts(self) -> torch.Tensor:
         """Latents of what the base, still without a LoRA, draws of the object in every picture of the pack."""
+        for line in describe_drafts(self.recipe, self.pack.styles):
+            log.info("%s", line)
         drafter = Drafter(self.base.pipeline(), recipe_sampling(self.recipe, {}))
-        return drafter.latents([draft_prompt(self.recipe, image.name) for _, image in self.data.records])
+        return drafter.latents([draft_prompt(self.recipe, style, image.name) for style, image in self.data.records])
 
     def _attach(self) -> dict[str, torch.nn.Module]:
         """Give UNet, text encoder and decoder their LoRA; its starting values follow from the recipe's seed."""
