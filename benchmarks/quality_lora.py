@@ -274,9 +274,10 @@ def _over_seeds(found: list[dict[str, Any]], kind: str, what: str, measure: Any)
 
 def _objects(found: list[dict[str, Any]], kept: dict[str, Any]) -> Figures:
     """Retrieval with the LoRA among all true pictures of the picture's own style, over that of the base alone under the same
-    prompts, among the same or among those of its own style, where it does better; and over that of the base in its own
-    style under its own prompts, which no picture of a far style comes near to: a true one redrawn by a perfect model would
-    still be looked for among other drawings of the object than the one it was made from.
+    prompts, among the same or among those of its own style, where it does better; over that of the recipe's drafts, which
+    show the object more surely; and over that of the base in its own style and prompts, which no picture of a far style
+    comes near to: a true one redrawn by a perfect model would still be looked for among other drawings of the object than
+    the one it was made from.
     """
 
     def shares(kind: str, count: int = 1) -> list[float]:
@@ -296,8 +297,13 @@ def _objects(found: list[dict[str, Any]], kept: dict[str, Any]) -> Figures:
     }
     text = "LoRA: objects still found, as a share of the base's alone under the same prompts"
     other = "the same as a share of the base's in its own style and words"
+    drafted = {}
+    if DRAFTED in kept:
+        over = "the same as a share of the base's drafts under the same prompts"
+        drafted = {"objects_drafts": _share(over, with_lora, shares(DRAFTED), None, {})}
     return {
         "objects": _share(text, with_lora, alone, 0.9, details),
+        **drafted,
         "objects_own_style": _share(other, with_lora, base if len(base) == len(found) else [0.0], None, {}),
     }
 

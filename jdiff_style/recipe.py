@@ -224,7 +224,7 @@ class Recipe:
         elif self.drafts:
             raise UserError("drafts: there are none without a draft_template; give one, or set drafts to 0")
         elif self.draft_templates:
-            raise UserError("draft_templates: the other styles need a draft_template; give one")
+            raise UserError("draft_templates: the other styles have none; give a draft_template, too")
         elif self.draft_strength_by_style:
             raise UserError("draft_strength_by_style: there are no drafts without a draft_template; give one")
         if self.style_template is not None:

@@ -170,20 +170,29 @@ def test_a_lora_without_effect_misses_style_and_likeness(world, monkeypatch):
     assert found["nearer"].details["not nearer"] == ["00", "01", "02"] and found["objects"].value == 1.0
 
 
+def half_wrong(style, number, seed):
+    """Every second object is another one."""
+    return in_style(style, number + 5 * (number % 2), seed)
+
+
 def test_objects_are_compared_with_what_the_base_alone_draws_under_the_same_prompts(world, monkeypatch):
     """Half of them wrong with the LoRA; the base alone draws none or all of them right, in its own style."""
-
-    def half(style, number, seed):
-        return in_style(style, number + 5 * (number % 2), seed)
 
     def wrong(style, number, seed):
         return in_grey(style, number + 5, seed)
 
-    found = measured(world, monkeypatch, half)
+    found = measured(world, monkeypatch, half_wrong)
     assert found["objects"].value == found["objects_own_style"].value == 0.5 and found["objects"].passed is False
     assert found["objects"].details["the same, among those of the base's own style"] == 1.0
-    found = measured(world, monkeypatch, half, alone=wrong)
+    found = measured(world, monkeypatch, half_wrong, alone=wrong)
     assert found["objects"].value is None and found["objects_own_style"].value == 0.5
+
+
+def test_objects_are_compared_with_those_of_the_drafts(world, monkeypatch):
+    """Half of them lost over the drafts, where the base alone knows no better than the LoRA."""
+
+    found = measured(world, monkeypatch, half_wrong, alone=half_wrong, drafts=in_style)
+    assert found["objects"].value == 1.0 and found["objects_drafts"].value == 0.5 and found["objects_drafts"].passed is None
 
 
 def test_a_base_that_draws_the_styles_already_is_noticed(world, monkeypatch):
@@ -197,7 +206,7 @@ def test_what_the_drafts_alone_bring_is_told_apart(world, monkeypatch):
     assert found["nearer"].passed and found["nearer_drafts"].value == 0 and found["nearer_drafts"].passed is None
     assert found["style_alone"].passed and found["style_alone"].details == {"its drafts": 1.0}
     assert found["total"].value == 2.0 and found["total_drafts"].value == 1.0
-    assert found["objects"].details["top1 of its drafts, same prompts"] == 1.0
+    assert found["objects"].details["top1 of its drafts, same prompts"] == found["objects_drafts"].value == 1.0
     assert not any(name.endswith("drafts") for name in measured(world, monkeypatch, in_style))
 
 

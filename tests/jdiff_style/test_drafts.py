@@ -167,6 +167,31 @@ def test_a_run_says_from_which_drafts_its_pictures_are_made(tiny_base, pack_fold
         assert "draft_guidance: 3.0" in shown and "guidance: 7.5" in shown
 
 
+def test_a_style_with_a_tag_has_drafts_of_its_own(tiny_base, pack_folder, tmp_path, jdiff, capsys, monkeypatch):
+    """In training, in its grid and for the command, which may ask for other drafts of all styles."""
+    asked, latents = [], Drafter.latents
+    monkeypatch.setattr(Drafter, "latents", lambda self, texts: (asked.append(texts), latents(self, texts))[1])
+    line = ["train", "--pack", pack_folder, "--base", tiny_base, "--out", tmp_path / "runs", "--steps", 1,
+            "--resolution", 32, "--rank-per-style", 2, "--grid-steps", 2, "--grid-words", 1, "--drafts", 0.5]  # fmt: skip
+    by_tag = "Style Tag 1=an icon of {object}; bold={object}"
+    code, _, err = jdiff(*line, "--draft-template", TEMPLATE, "--draft-templates", by_tag)
+    assert code == 0, err
+    assert "drafts of style 01: an icon of {object}" in err and "drafts of style 00" not in err
+    assert "no style of the pack has the tag 'bold'" in err
+    drawings, icons = ([f"{kind} of {word}" for word in ("boat", "red apple")] for kind in ("a drawing", "an icon"))
+    assert asked[0] == drawings + icons and asked[1] == ["a drawing of Ring", "an icon of Ring"]
+    (run,) = (tmp_path / "runs").glob("0*")
+    words = ["--run", str(run), "--out", str(tmp_path / "out"), "--limit", "1", "--steps", "2"]
+    own, same = ["'a drawing of Ring'", "'an icon of Ring'"], ["'my Ring'"] * 2
+    for options, drafts in ((), own), (("--draft", "my {object}"), same):
+        assert parallel.main([*words, "--dry-run", *options]) == 0
+        shown = capsys.readouterr().out
+        assert [line.split(", from ")[1] for line in shown.splitlines() if ", from " in line] == drafts
+    assert parallel.main(words) == 0
+    record = json.loads((tmp_path / "out" / "generation.json").read_text())
+    assert [texts[2] for texts in record["prompts"].values()] == ["a drawing of Ring", "an icon of Ring"]
+
+
 def test_the_grid_is_made_from_drafts_of_the_base_without_its_lora(tiny_base, pack_folder, tmp_path, monkeypatch):
     from jdiff_style import grid, lora
     from jdiff_style.packs import load_pack

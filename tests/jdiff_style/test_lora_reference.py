@@ -8,6 +8,8 @@ from both import MARKS, PYTHONS
 from both import jdiff as run
 from PIL import Image
 
+from jdiff_style.lora_files import STRENGTHS_FILE
+
 pytestmark = MARKS
 
 
@@ -48,11 +50,14 @@ def test_drafts_are_trained_on_alike_in_both_environments(tiny_base, sample, tmp
     words = ["train", "--pack", sample, "--base", tiny_base, "--steps", 20, "--rank-per-style", 2, "--resolution", 64]
     words += ["--learning-rate", "1e-3", "--lora-dropout", 0, "--batch-size", 2, "--no-flip", "--grid-styles", 1]
     words += ["--grid-words", 1, "--grid-steps", 4, "--draft-template", "a drawing of {object}", "--drafts", 0.8]
-    losses, grids = [], []
+    words += ["--draft-strength-by-style", "--draft-strength", 0.6, "--draft-templates", "lineart=an icon of {object}"]
+    losses, grids, strengths = [], [], []
     for label, python in PYTHONS.items():
         run(python, *words, "--out", tmp_path / label)
         (found,) = (tmp_path / label).glob("0*")
         losses.append([json.loads(row)["loss"] for row in (found / "log.jsonl").read_text().splitlines()])
         grids.append(levels(found / "grid.png"))
+        strengths.append(json.loads((found / STRENGTHS_FILE).read_text()))
+    assert len(strengths[0]) == 3 and strengths[0] == pytest.approx(strengths[1], abs=1e-3)  # kept to three digits
     assert len(losses[0]) == 20 and losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert np.abs(grids[0] - grids[1]).max() <= 2

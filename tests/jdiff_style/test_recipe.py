@@ -40,6 +40,22 @@ def test_yaml_reads_back_to_the_same_recipe(tmp_path_factory, seed, rate, flip, 
         assert make_recipe(read_recipe(file)) == recipe
 
 
+TAGS = st.text(st.characters(codec="utf-8", exclude_characters="=;"), min_size=1).map(str.strip).filter(bool)
+
+
+@given(st.dictionaries(TAGS, TAGS.filter(lambda text: not set(text) & set("{}")), min_size=1))
+def test_named_texts_are_the_same_from_a_file_and_from_the_command_line(tmp_path_factory, texts):
+    """Whatever the names are to YAML: numbers, truth values, brackets."""
+    texts = {name: f"{text} {{object}}" for name, text in texts.items()}
+    recipe = make_recipe({"draft_template": "{object}", "draft_templates": texts})
+    line = "; ".join(f"{name} = {text}" for name, text in texts.items()) + " ;"
+    assert make_recipe({"draft_template": "{object}", "draft_templates": line}) == recipe
+    for comments in (False, True):
+        file = tmp_path_factory.mktemp("r") / "recipe.yaml"
+        file.write_text(to_yaml(recipe, comments), encoding="utf-8")
+        assert make_recipe(read_recipe(file)) == recipe and recipe.draft_templates == texts
+
+
 @pytest.mark.parametrize(
     "values, words",
     [
@@ -68,6 +84,12 @@ def test_yaml_reads_back_to_the_same_recipe(tmp_path_factory, seed, rate, flip, 
         ({"style_template": "in {trigger}"}, ["style_template", "style_captions"]),
         ({"style_captions": 1.5}, ["style_captions"]),
         ({"steps": None}, ["steps: a value is missing"]),
+        ({"draft_templates": {"flat": "a {object}"}}, ["draft_templates", "give a draft_template, too"]),
+        ({"draft_template": "{object}", "draft_templates": {0: "a {object}"}}, ["are not named texts", "in quotes"]),
+        ({"draft_template": "{object}", "draft_templates": {}}, ["are not named texts"]),
+        ({"draft_template": "{object}", "draft_templates": "flat"}, ["'flat' are not named texts", "flat=a text"]),
+        ({"draft_template": "{object}", "draft_templates": "a={object};a=my {object}"}, ["a name twice"]),
+        ({"draft_template": "{object}", "draft_templates": {"flat": "a drawing"}}, ["draft_templates, flat:", "{object}"]),
     ],
 )
 def test_a_bad_value_is_named_with_the_way_out(values, words):
