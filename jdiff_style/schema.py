@@ -105,8 +105,6 @@ def shown(value: Any) -> str:
         return "none"
     if isinstance(value, tuple):
         return ",".join(str(v) for v in value)
-    if isinstance(value, dict):
-        return "; ".join(f"{name}={text}" for name, text in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
