@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 import numpy as np
 
-from jdiff_style.captions import object_words
 from jdiff_style.generate import SamplingOptions, load_pipeline, noise_seed
-from jdiff_style.prompts import draft_template
+from jdiff_style.prompts import draft_template, draft_text
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +129,8 @@ def recipe_sampling(recipe: Recipe, strengths: Mapping[str, float]) -> SamplingO
 
 
 def draft_prompt(recipe: Recipe, style: Style, word: str) -> str:
-    """What a recipe with drafts asks for in a style, the word spelt as in captions."""
-    template = draft_template(style, str(recipe.draft_template), recipe.draft_templates or {})
-    return template.format(object=object_words(word) or word)
+    """What a recipe with drafts asks for in a style; see `prompts.draft_text`."""
+    return draft_text(style, word, str(recipe.draft_template), recipe.draft_templates or {})
 
 
 def describe_drafts(recipe: Recipe, styles: Sequence[Style]) -> list[str]:

@@ -144,7 +144,7 @@ def make_prompt(style: Style, key: str, word: str, options: PromptOptions, expan
         if not used & {"hypernyms", "tags"}:
             positive = _join([positive, *hypernyms])
     different = expansions.words(word, "different") if options.different else []
-    draft = draft_template(style, options.draft, options.drafts).format(object=repeated[0])
+    draft = draft_text(style, word, options.draft, options.drafts)
     return Prompt(style.id, key, word, positive, _join([options.negative, *different]), draft)
 
 
@@ -154,6 +154,11 @@ def draft_template(style: Style, usual: str, by_tag: Mapping[str, str]) -> str:
     """
     tags = {tag.casefold() for tag in style.style_tags}
     return next((template for tag, template in by_tag.items() if tag.casefold() in tags), usual)
+
+
+def draft_text(style: Style, word: str, usual: str, by_tag: Mapping[str, str]) -> str:
+    """What is asked of the base for a draft, the word spelt as in captions; for the rest see :func:`draft_template`."""
+    return draft_template(style, usual, by_tag).format(object=object_words(word) or word)
 
 
 class ExpansionIndex:

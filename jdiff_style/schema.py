@@ -79,8 +79,8 @@ _KIND_NAMES: dict[Any, str] = {
     float: "a number",
     str: "a text",
     Numbers: "a list of whole numbers",
+    Texts: "names with a text each, such as {flat: a text, bold: another} or `flat=a text; bold=another`",
 }
-_TEXTS_EXPECTED = "expected names with a text each, such as {flat: a text, bold: another} or `flat=a text; bold=another`"
 
 
 def value_range(kind: type, name: str) -> str:
@@ -125,7 +125,7 @@ def _coerce(settings: type, name: str, value: Any) -> Any:
             return None
         raise UserError(f"{name}: a value is missing; {_expects(settings, name)}")
     if kind == Texts:
-        return _texts(name, value)
+        return _texts(name, value, _expects(settings, name))
     bad = UserError(f"{name}: {value!r} is not {_KIND_NAMES[kind]}; {_expects(settings, name)}")
     if kind is bool:
         if isinstance(value, bool):
@@ -143,8 +143,8 @@ def _coerce(settings: type, name: str, value: Any) -> Any:
     return _number(value, kind, bad)
 
 
-def _texts(name: str, value: Any) -> Texts:
-    bad = UserError(f"{name}: {value!r} are not named texts; {_TEXTS_EXPECTED}, names that are no words in quotes")
+def _texts(name: str, value: Any, expected: str) -> Texts:
+    bad = UserError(f"{name}: {value!r} are not named texts; {expected}, names that are no words in quotes")
     if isinstance(value, str):
         parts = [part.partition("=") for part in value.split(";") if part.strip()]
         pairs = [(key.strip(), text.strip()) for key, _, text in parts]
